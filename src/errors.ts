@@ -1,0 +1,30 @@
+/**
+ * The errors of the library, each with a stable code.
+ *
+ * Wrong arguments are `TypeError` (wrong type) and `RangeError` (right type, wrong value) instead.
+ *
+ * @module
+ */
+
+/** Every code that a {@link ResumptionError} can carry. */
+export type ResumptionErrorCode =
+  | 'ERR_ALREADY_ATTACHED'
+  | 'ERR_LISTENER_CONFLICT'
+  | 'ERR_NOT_SECURED'
+  | 'ERR_UNSUPPORTED_SERVER'
+  | 'ERR_CLIENT_HELLO_TIMEOUT'
+  | 'ERR_SOCKET_CLOSED';
+
+/** An error of the library. Neither its message nor its properties hold keys, session bytes or session IDs. */
+export class ResumptionError extends Error {
+  override readonly name = 'ResumptionError';
+
+  constructor(
+    /** Stable: safe to compare with. */
+    readonly code: ResumptionErrorCode,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
