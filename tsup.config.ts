@@ -1,9 +1,26 @@
+import { readFileSync } from 'node:fs';
 import { defineConfig } from 'tsup';
 
+interface Manifest {
+  engines: { node: string };
+  exports: Record<string, string | { import: { default: string } }>;
+}
+
+const manifest = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8')) as Manifest;
+
+/** Each subpath of `exports` is built from the source of the same name: ./dist/stores/lmdb.js from src/stores/lmdb.ts. */
+const entry: Record<string, string> = {};
+for (const target of Object.values(manifest.exports)) {
+  if (typeof target === 'string') continue;
+  const name = target.import.default.replace(/^\.\/dist\/(.*)\.js$/, '$1');
+  entry[name] = `src/${name}.ts`;
+}
+
 export default defineConfig({
-  entry: ['src/index.ts'],
+  entry,
   format: ['esm', 'cjs'],
-  target: 'node20.19',
+  target: `node${manifest.engines.node.replace(/^>=/, '')}`,
+  tsconfig: 'tsconfig.build.json',
   dts: true,
   sourcemap: true,
   clean: true,
