@@ -1,0 +1,87 @@
+/** When a session that was found must not be answered, so that a handshake goes on in full instead of failing. */
+
+import type { ClientHello } from '../wire/client-hello.js';
+import type { SslSession } from '../wire/ssl-session.js';
+
+/** Why a connection did not resume. */
+export type NotResumedReason =
+  /** The client offered neither a session ID nor a 32-byte PSK identity. */
+  | 'not-offered'
+  /** A TLS 1.3 client without a legacy session ID: Node asks for no session then. */
+  | 'no-legacy-session-id'
+  /** The gate could not read the ClientHello. */
+  | 'unreadable-hello'
+  /** No such session under this context: never made, evicted, expired, forgotten, or made elsewhere. */
+  | 'unknown'
+  /** The full handshake it descends from is longer ago than the guard's `maxChainAge`. */
+  | 'chain-too-old'
+  /** Bytes that are no SSL_SESSION. */
+  | 'unreadable-session'
+  /** Made under another protocol version. */
+  | 'protocol-version'
+  /** Its cipher suite is not offered. */
+  | 'cipher-suite'
+  /** With extended master secret where the hello has none, or the reverse (RFC 7627 §5.3). */
+  | 'extended-master-secret'
+  /** The client offers PSK without Diffie-Hellman only (RFC 8446 §4.2.9). */
+  | 'no-psk-dhe-ke'
+  /** Certificates are asked for and the session holds none that verified. */
+  | 'client-certificate'
+  /** Answered, but OpenSSL went on in full: a HelloRetryRequest, or a policy of its own. */
+  | 'not-taken'
+  /** The connection closed or was detached before the store answered. */
+  | 'too-late';
+
+const TLS_1_2 = 0x0303;
+const TLS_1_3 = 0x0304;
+/** PskKeyExchangeMode psk_dhe_ke, RFC 8446 §4.2.9. */
+const PSK_DHE_KE = 1;
+/** OpenSSL's X509_V_OK. */
+const VERIFIED = 0;
+
+/** How a hello can resume, when the server speaks TLS 1.3 or not: the version that will be agreed, and the ID shown. */
+export interface ResumptionOffer {
+  readonly protocolVersion: number;
+  readonly sessionId: Buffer;
+}
+
+/**
+ * What the client offers to resume. In TLS 1.3 that is its first 32-byte PSK identity only: OpenSSL asks for each
+ * such identity in turn and takes whatever it is given for it.
+ */
+export function findOffer(hello: ClientHello, tls13: boolean): ResumptionOffer | NotResumedReason {
+  if (tls13 && hello.supportedVersions.includes(TLS_1_3)) {
+    const offered = hello.pskIdentities.find(({ identity }) => identity.length === 32);
+    if (offered === undefined) return 'not-offered';
+    if (!hello.pskKeyExchangeModes.includes(PSK_DHE_KE)) return 'no-psk-dhe-ke';
+    if (hello.sessionId.length === 0) return 'no-legacy-session-id';
+    return { protocolVersion: TLS_1_3, sessionId: offered.identity };
+  }
+  if (hello.sessionId.length === 0) return 'not-offered';
+  return { protocolVersion: TLS_1_2, sessionId: hello.sessionId };
+}
+
+/**
+ * Whether answering with a session could make OpenSSL abort a handshake that would succeed in full, or skip a check
+ * of the client's certificate that was never made.
+ *
+ * @returns `undefined` when the session may be answered
+ */
+export function refusal(
+  hello: ClientHello,
+  session: SslSession | undefined,
+  offer: ResumptionOffer,
+  requestCert: boolean,
+): NotResumedReason | undefined {
+  if (session === undefined) return 'unreadable-session';
+  if (session.protocolVersion !== offer.protocolVersion) return 'protocol-version';
+  if (!hello.cipherSuites.includes(session.cipherSuite)) return 'cipher-suite';
+  if (session.extendedMasterSecret !== hello.extendedMasterSecret) return 'extended-master-secret';
+  if (requestCert && !holdsVerifiedCertificate(session)) return 'client-certificate';
+  return undefined;
+}
+
+/** Measured: a TLS 1.3 session of a client without a certificate says X509_V_OK too, so both are asked. */
+export function holdsVerifiedCertificate(session: SslSession): boolean {
+  return session.peerCertificate !== undefined && session.verifyResult === VERIFIED;
+}

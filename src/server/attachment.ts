@@ -1,0 +1,204 @@
+/** The library's side of one server, from `attach` to its disposal. */
+
+import { triggerAsyncId } from 'node:async_hooks';
+import { randomBytes } from 'node:crypto';
+import type { Duplex } from 'node:stream';
+import type { SecureContext, SecureContextOptions, Server, TLSSocket } from 'node:tls';
+import { ResumptionError } from '../errors.js';
+import { type ClientHello, parseClientHello } from '../wire/client-hello.js';
+import type { ContextRegistry } from './context-registry.js';
+import { Handshake, type HandshakePolicy, type HandshakeSetting, type ServerNameAnswer } from './handshake.js';
+import { HeldConnection, type HelloLimits } from './hello-gate.js';
+import * as node from './node-tls-server.js';
+import { overrideMethod } from './override-method.js';
+import { type SecuredOptions, settingsOf } from './secure-options.js';
+
+/** What an attachment needs of its ServerResumption. */
+export interface AttachmentSetting extends HandshakeSetting {
+  readonly secured: SecuredOptions;
+  readonly contexts: ContextRegistry;
+  readonly maxHelloBytes: number;
+  readonly maxWaitingHellos: number;
+  readonly prepare: (options: object) => object;
+}
+
+type ResumeCallback = (error: null, session: Buffer | null) => void;
+
+export class Attachment {
+  readonly #server: Server;
+  readonly #setting: AttachmentSetting;
+  readonly #limits: HelloLimits;
+  readonly #handshakes = new Map<number, Handshake>();
+  readonly #held = new Set<HeldConnection>();
+  readonly #undo: (() => void)[] = [];
+  readonly #accept: (socket: unknown) => void;
+  #generation = 0;
+  #tls13 = false;
+  #policies = new WeakMap<object, HandshakePolicy>();
+
+  constructor(server: Server, setting: AttachmentSetting) {
+    this.#server = server;
+    this.#setting = setting;
+    this.#limits = { maxBytes: setting.maxHelloBytes, timeout: setting.secured.handshakeTimeout };
+    const moved = node.moveConnectionListener(server, this.#onConnection);
+    if (moved === undefined) {
+      throw new ResumptionError(
+        'ERR_UNSUPPORTED_SERVER',
+        'the server does not have the connection listener of node:tls',
+      );
+    }
+    this.#accept = moved.accept;
+    server.on('newSession', this.#onNewSession);
+    server.on('resumeSession', this.#onResumeSession);
+    server.prependListener('secureConnection', this.#onSecureConnection);
+    this.#undo.push(
+      () => {
+        moved.restore();
+        server.removeListener('newSession', this.#onNewSession);
+        server.removeListener('resumeSession', this.#onResumeSession);
+        server.removeListener('secureConnection', this.#onSecureConnection);
+      },
+      overrideMethod(
+        server,
+        'addContext',
+        (original) => (name: string, context: SecureContext | SecureContextOptions) => {
+          original.call(server, name, setting.contexts.ensure(context));
+          this.#contextsChanged();
+        },
+      ),
+      overrideMethod(server, 'setSecureContext', (original) => (options: SecureContextOptions) => {
+        original.call(server, setting.prepare(options) as SecureContextOptions);
+        this.#learnDefaultContext();
+      }),
+    );
+    this.#learnDefaultContext();
+  }
+
+  /** Connections, handshakes and hellos that are in our hands at this moment. */
+  get pending(): number {
+    return this.#handshakes.size + this.#held.size;
+  }
+
+  detach(): void {
+    for (const undo of this.#undo.splice(0)) undo();
+    for (const held of [...this.#held]) if (held.release()) this.#accept(held.socket);
+    for (const handshake of this.#handshakes.values()) handshake.abandon();
+    this.#handshakes.clear();
+  }
+
+  /** What the application's SNICallback said for the handshake in whose callback we are, if it was asked for it. */
+  answerInProgress(servername: string): ServerNameAnswer | undefined {
+    const handshake = this.#handshakes.get(triggerAsyncId());
+    return handshake?.hello?.servername === servername ? handshake.policy.answer : undefined;
+  }
+
+  #contextsChanged(): void {
+    this.#generation++;
+    this.#policies = new WeakMap();
+  }
+
+  #learnDefaultContext(): void {
+    const context = node.defaultContextOf(this.#server);
+    const settings = settingsOf(this.#server);
+    // OpenSSL keeps the versions of the server's own context whichever context the name chooses.
+    this.#tls13 = settings.tls13;
+    if (context !== undefined) this.#setting.contexts.remember(context, settings);
+    this.#contextsChanged();
+  }
+
+  readonly #onConnection = (socket: Duplex): void => {
+    if (this.#held.size >= this.#setting.maxWaitingHellos) {
+      this.#accept(socket);
+      return;
+    }
+    this.#held.add(new HeldConnection(socket, this.#limits, this.#receiver));
+  };
+
+  readonly #receiver = {
+    hello: (held: HeldConnection, message: Buffer | undefined): void => {
+      const hello = message === undefined ? undefined : parseClientHello(message);
+      const ask = this.#setting.secured.serverNameCallback;
+      if (ask === undefined || hello?.servername === undefined) {
+        this.#begin(held, hello, this.#policyOf(this.#contextFor(hello?.servername)));
+        return;
+      }
+      let answered = false;
+      const settle = (error: Error | null | undefined, context?: SecureContext): void => {
+        if (answered) return;
+        answered = true;
+        this.#begin(held, hello, this.#answeredPolicy({ error, context }));
+      };
+      try {
+        ask.call(this.#server, hello.servername, settle as never);
+      } catch (error) {
+        settle(error as Error);
+      }
+    },
+    accept: (socket: Duplex): void => this.#accept(socket),
+    left: (held: HeldConnection): void => void this.#held.delete(held),
+  };
+
+  #begin(held: HeldConnection, hello: ClientHello | undefined, policy: HandshakePolicy): void {
+    if (!held.release()) return;
+    const { socket } = held;
+    const handshake = new Handshake(this.#setting, hello, policy);
+    const id = handshake.asyncId();
+    this.#handshakes.set(id, handshake);
+    socket.once('close', () => {
+      this.#handshakes.delete(id);
+      handshake.abandon();
+    });
+    this.#setting.cache.count('accept');
+    handshake.runInAsyncScope(this.#accept, undefined, socket);
+  }
+
+  /** The context that Node will choose: that of the last `addContext` whose pattern has the name, or the server's. */
+  #contextFor(servername: string | undefined): object | undefined {
+    if (servername === undefined) return node.defaultContextOf(this.#server);
+    const contexts = node.serverNameContextsOf(this.#server);
+    if (contexts === undefined) return undefined;
+    return contexts.findLast(({ pattern }) => pattern.test(servername))?.context ?? node.defaultContextOf(this.#server);
+  }
+
+  #answeredPolicy(answer: ServerNameAnswer): HandshakePolicy {
+    const { error, context } = answer;
+    const native = context ? node.nativeContextOf(context) : node.defaultContextOf(this.#server);
+    return { ...this.#policyOf(error ? undefined : native), answer };
+  }
+
+  /** Without a context to bind to, a policy under which nothing was stored or will be found again. */
+  #policyOf(context: object | undefined): HandshakePolicy {
+    const known = context && this.#policies.get(context);
+    if (known) return known;
+    const endpoint = node.endpointSettingsOf(this.#server);
+    const generation = this.#generation;
+    const policy: HandshakePolicy = {
+      parameters: context ? this.#setting.contexts.digest(context, endpoint) : randomBytes(32),
+      tls13: this.#tls13,
+      requestCert: endpoint.requestCert,
+      current: () => context !== undefined && generation === this.#generation,
+      answer: undefined,
+    };
+    if (context) this.#policies.set(context, policy);
+    return policy;
+  }
+
+  readonly #onNewSession = (id: Buffer, session: Buffer, done: () => void): void => {
+    this.#handshakes.get(triggerAsyncId())?.made(id, session);
+    done();
+  };
+
+  readonly #onResumeSession = (_id: Buffer, callback: ResumeCallback): void => {
+    const handshake = this.#handshakes.get(triggerAsyncId());
+    if (handshake === undefined) callback(null, null);
+    else handshake.resume(callback);
+  };
+
+  readonly #onSecureConnection = (socket: TLSSocket): void => {
+    const id = triggerAsyncId();
+    const handshake = this.#handshakes.get(id);
+    if (handshake === undefined) return;
+    this.#handshakes.delete(id);
+    if (!handshake.complete(socket)) socket.destroy();
+  };
+}

@@ -1,0 +1,40 @@
+/** What is known of a connection's handshake, and where it is kept on the socket. */
+
+import type { NotResumedReason } from '../guard/resumption-rules.js';
+import type { SessionPolicy } from '../guard/session-id-context-guard.js';
+import type { ClientHello } from '../wire/client-hello.js';
+
+/**
+ * How a session came back: by a TLS 1.2 session ID, by a TLS 1.3 ticket whose state the server keeps, or by a ticket
+ * that carries the session itself.
+ */
+export type ResumptionWay = 'session-id' | 'stateful-ticket' | 'ticket';
+
+/** What `ServerResumption.connection(socket)` tells. */
+export interface ResumptionConnection {
+  /** The ClientHello as it was read; `undefined` when it could not be. */
+  readonly hello: ClientHello | undefined;
+  /**
+   * The name asked for, exactly as sent. A TLS 1.2 connection that resumed has it here only: Node says `false`.
+   */
+  readonly servername: string | undefined;
+  /** Whether the handshake was an abbreviated one. */
+  readonly resumed: boolean;
+  /** How it resumed; `null` when it did not. */
+  readonly way: ResumptionWay | null;
+  /** Why it did not resume; `null` when it did. */
+  readonly reason: NotResumedReason | null;
+  /** What its session is bound to: `guard.contextFor(connection)` gives the context. */
+  readonly policy: SessionPolicy;
+}
+
+/** Registered, so that the ESM and the CommonJS build of the library in one process find each other's. */
+const CONNECTION = Symbol.for('tls-resumption.connection');
+
+export function attachConnection(socket: object, connection: ResumptionConnection): void {
+  Object.defineProperty(socket, CONNECTION, { value: connection, configurable: true });
+}
+
+export function connectionOf(socket: object): ResumptionConnection | undefined {
+  return (socket as { [CONNECTION]?: ResumptionConnection })[CONNECTION];
+}

@@ -1,0 +1,44 @@
+/** A SecureContext shows nobody its options: what each was made of is remembered here. */
+
+import { randomBytes } from 'node:crypto';
+import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
+import type { PolicyParameters } from '../guard/parameters-digest.js';
+import { nativeContextOf } from './node-tls-server.js';
+import { digestSettings, type SecureSettings, settingsOf } from './secure-options.js';
+
+export class ContextRegistry {
+  readonly #made = new WeakMap<object, SecureSettings>();
+  readonly #strangers = new WeakMap<object, Buffer>();
+
+  create(options: SecureContextOptions): SecureContext {
+    const context = createSecureContext(options);
+    this.remember(nativeContextOf(context), settingsOf(options));
+    return context;
+  }
+
+  /** A context as it is; options become one that is known. */
+  ensure(context: SecureContext | SecureContextOptions): SecureContext {
+    return nativeContextOf(context) === context
+      ? this.create(context as SecureContextOptions)
+      : (context as SecureContext);
+  }
+
+  remember(nativeContext: object, settings: SecureSettings): void {
+    this.#made.set(nativeContext, settings);
+  }
+
+  /**
+   * 32 bytes for a context behind an endpoint: equal for equal settings, and random per process for a context that
+   * was made elsewhere, whose settings nobody knows.
+   */
+  digest(nativeContext: object, endpoint: PolicyParameters): Buffer {
+    const settings = this.#made.get(nativeContext);
+    if (settings !== undefined) return digestSettings(settings, endpoint);
+    let digest = this.#strangers.get(nativeContext);
+    if (digest === undefined) {
+      digest = randomBytes(32);
+      this.#strangers.set(nativeContext, digest);
+    }
+    return digest;
+  }
+}

@@ -1,0 +1,113 @@
+/** All that is known here of Node's own TLS server beyond its documented interface. */
+
+import { createServer, type SecureContext, type Server } from 'node:tls';
+
+type ConnectionListener = (this: Server, socket: unknown) => void;
+
+/** What Node keeps of its options on a server, on all supported versions. */
+interface ServerInternals {
+  readonly ticketKeys?: unknown;
+  readonly requestCert?: boolean;
+  readonly rejectUnauthorized?: boolean;
+  readonly ALPNProtocols?: Uint8Array;
+  readonly ALPNCallback?: unknown;
+  readonly _contexts?: readonly unknown[];
+  readonly _sharedCreds?: unknown;
+}
+
+/** An SNI context as `addContext` keeps it: the pattern of the names, and OpenSSL's context. */
+export interface ServerNameContext {
+  readonly pattern: RegExp;
+  readonly context: object;
+}
+
+let nativeListener: ConnectionListener | undefined;
+
+/** Node's `connection` listener, which makes the TLSSocket: one function for all servers of a process. */
+function nativeConnectionListener(): ConnectionListener {
+  nativeListener ??= createServer().listeners('connection')[0] as ConnectionListener;
+  return nativeListener;
+}
+
+/** Puts `replacement` where `listener` stands among the listeners of `event`; the others keep their order. */
+function replaceListener(
+  server: Server,
+  event: string,
+  listener: unknown,
+  replacement: (...args: never[]) => void,
+): boolean {
+  const listeners = server.rawListeners(event);
+  const position = listeners.indexOf(listener as never);
+  if (position === -1) return false;
+  const after = listeners.slice(position);
+  for (const each of after) server.removeListener(event, each as never);
+  for (const each of [replacement, ...after.slice(1)]) server.on(event, each as never);
+  return true;
+}
+
+/**
+ * Puts `gate` in the place of Node's own `connection` listener.
+ *
+ * @returns Node's listener, bound to the server; `undefined` when the server has none.
+ */
+export function moveConnectionListener(
+  server: Server,
+  gate: (socket: never) => void,
+): { readonly accept: (socket: unknown) => void; readonly restore: () => void } | undefined {
+  const native = nativeConnectionListener();
+  if (!replaceListener(server, 'connection', native, gate)) return undefined;
+  return {
+    accept: (socket) => native.call(server, socket),
+    restore: () => void replaceListener(server, 'connection', gate, native as never),
+  };
+}
+
+/** The `ticketKeys` object that the server was made with: the very one, so that it tells whose options these were. */
+export function ticketKeysOf(server: Server): object | undefined {
+  const keys = (server as ServerInternals).ticketKeys;
+  return typeof keys === 'object' && keys !== null ? keys : undefined;
+}
+
+/** What belongs to a server rather than to one of its contexts. */
+export function endpointSettingsOf(server: Server): {
+  readonly requestCert: boolean;
+  readonly rejectUnauthorized: boolean;
+  readonly ALPNProtocols: Uint8Array | undefined;
+} {
+  const { requestCert, rejectUnauthorized, ALPNProtocols, ALPNCallback } = server as ServerInternals;
+  return {
+    requestCert: requestCert === true,
+    rejectUnauthorized: rejectUnauthorized !== false,
+    ALPNProtocols: ALPNCallback === undefined ? ALPNProtocols : ALPN_BY_CALLBACK,
+  };
+}
+
+/** No list in wire format begins with a zero. */
+const ALPN_BY_CALLBACK = Uint8Array.of(0);
+
+/** OpenSSL's context inside a SecureContext, which is what Node itself compares; other things as they are. */
+export function nativeContextOf(context: SecureContext | object): object {
+  return (context as { context?: object }).context ?? context;
+}
+
+/** The context that answers clients without a name, or with one that no other context has. */
+export function defaultContextOf(server: Server): object | undefined {
+  const context = (server as ServerInternals)._sharedCreds;
+  return typeof context === 'object' && context !== null ? nativeContextOf(context) : undefined;
+}
+
+/**
+ * The contexts made with `addContext`; the last one that matches answers.
+ *
+ * @returns `undefined` when this Node keeps them in another way: then no connection with a name can be judged.
+ */
+export function serverNameContextsOf(server: Server): readonly ServerNameContext[] | undefined {
+  const contexts = (server as ServerInternals)._contexts;
+  if (!Array.isArray(contexts)) return undefined;
+  const known: ServerNameContext[] = [];
+  for (const entry of contexts) {
+    if (!Array.isArray(entry) || !(entry[0] instanceof RegExp) || typeof entry[1] !== 'object') return undefined;
+    known.push({ pattern: entry[0], context: nativeContextOf(entry[1]) });
+  }
+  return known;
+}

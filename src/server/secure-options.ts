@@ -1,0 +1,131 @@
+/** Prepares the options of servers and contexts, and remembers what each was made of. */
+
+import { constants, randomBytes } from 'node:crypto';
+import * as tls from 'node:tls';
+import { outOfRange, requireFunction, requireInteger, requireObject, wrongType } from '../arguments.js';
+import { digestParameters, type PolicyParameters } from '../guard/parameters-digest.js';
+
+/** Options of `tls.createServer`; those of `https` and `http2` extend them. */
+export type ServerTlsOptions = tls.TlsOptions;
+
+/** Answers a server name with a context (Node's `SNICallback`). */
+export type ServerNameCallback = NonNullable<tls.TlsOptions['SNICallback']>;
+
+/** Seconds; RFC 8446 §4.6.1. */
+export const MAX_SESSION_TIMEOUT = 604_800;
+
+const DEFAULT_HANDSHAKE_TIMEOUT = 120_000;
+
+/** What a server's or a context's settings say once Node's defaults are filled in. */
+export interface SecureSettings {
+  readonly parameters: PolicyParameters;
+  /** Whether TLS 1.3 can be agreed. */
+  readonly tls13: boolean;
+}
+
+/** What was given to `secure()`, found again through the `ticketKeys` that the server keeps. */
+export interface SecuredOptions {
+  readonly owner: object;
+  readonly handshakeTimeout: number;
+  readonly serverNameCallback: ServerNameCallback | undefined;
+}
+
+const CONTEXT_SETTINGS = [
+  'cert',
+  'pfx',
+  'ca',
+  'crl',
+  'minVersion',
+  'maxVersion',
+  'secureProtocol',
+  'secureOptions',
+  'ciphers',
+  'honorCipherOrder',
+  'ecdhCurve',
+  'sigalgs',
+  'dhparam',
+] as const;
+
+/** The settings of a context, from options or from a server (which keeps them under the same names). */
+export function settingsOf(options: object): SecureSettings {
+  const given = options as PolicyParameters;
+  const parameters: Record<string, unknown> = { allowPartialTrustChain: given.allowPartialTrustChain };
+  for (const name of CONTEXT_SETTINGS) parameters[name] = given[name] ?? undefined;
+  parameters['ciphers'] ??= tls.DEFAULT_CIPHERS;
+  parameters['ecdhCurve'] ??= tls.DEFAULT_ECDH_CURVE;
+  parameters['honorCipherOrder'] = given.honorCipherOrder !== false;
+  if (given.secureProtocol === undefined) {
+    parameters['minVersion'] ??= tls.DEFAULT_MIN_VERSION;
+    parameters['maxVersion'] ??= tls.DEFAULT_MAX_VERSION;
+  }
+  const settings = parameters as PolicyParameters;
+  const highest =
+    settings.secureProtocol === undefined
+      ? settings.maxVersion === 'TLSv1.3'
+      : /^(TLS|SSLv23)_(server_)?method$/.test(settings.secureProtocol);
+  return {
+    parameters: settings,
+    tls13: highest && ((settings.secureOptions ?? 0) & constants.SSL_OP_NO_TLSv1_3) === 0,
+  };
+}
+
+/** The 32 bytes of a context under the policy of the endpoint that it answers for. */
+export function digestSettings(settings: SecureSettings, endpoint: PolicyParameters): Buffer {
+  return digestParameters({ ...settings.parameters, ...endpoint });
+}
+
+/** The checked parts of server options that the library sets itself, and the bits that it adds. */
+export function stateful(
+  options: ServerTlsOptions,
+  defaults: { guardName: string; timeout: number; renegotiation: boolean },
+): {
+  readonly secureOptions: number;
+  readonly sessionIdContext: string;
+  readonly sessionTimeout: number;
+} {
+  requireObject('options', options);
+  const { sessionIdContext, sessionTimeout, secureOptions } = options;
+  if (sessionIdContext !== undefined && sessionIdContext !== defaults.guardName) {
+    throw outOfRange(
+      'sessionIdContext',
+      `to be absent or the guard's name (${JSON.stringify(defaults.guardName)})`,
+      sessionIdContext,
+    );
+  }
+  if (secureOptions !== undefined) requireInteger('secureOptions', secureOptions, 0, 2 ** 32 - 1);
+  const noRenegotiation = defaults.renegotiation ? 0 : constants.SSL_OP_NO_RENEGOTIATION;
+  return {
+    secureOptions: ((secureOptions ?? 0) | constants.SSL_OP_NO_TICKET | noRenegotiation) >>> 0,
+    sessionIdContext: defaults.guardName,
+    sessionTimeout: requireInteger(
+      'sessionTimeout',
+      sessionTimeout ?? defaults.timeout,
+      1,
+      MAX_SESSION_TIMEOUT,
+      'seconds',
+    ),
+  };
+}
+
+export function handshakeTimeoutOf(options: ServerTlsOptions): number {
+  return requireInteger(
+    'handshakeTimeout',
+    options.handshakeTimeout || DEFAULT_HANDSHAKE_TIMEOUT,
+    1,
+    2 ** 31 - 1,
+    'milliseconds',
+  );
+}
+
+export function serverNameCallbackOf(options: ServerTlsOptions): ServerNameCallback | undefined {
+  return options.SNICallback ? requireFunction('SNICallback', options.SNICallback) : undefined;
+}
+
+/** A 48-byte object to be found again on the server; in stateful mode its bytes encrypt nothing. */
+export function ticketKeysFor(options: ServerTlsOptions): Buffer {
+  const given = options.ticketKeys as unknown;
+  if (given === undefined) return randomBytes(48);
+  if (!(given instanceof Uint8Array)) throw wrongType('ticketKeys', 'a Buffer of 48 bytes', given);
+  if (given.length !== 48) throw outOfRange('ticketKeys', '48 bytes', given);
+  return Buffer.from(given);
+}

@@ -1,0 +1,250 @@
+/**
+ * Session resumption for Node's `tls`, `https` and `http2` servers.
+ *
+ * @module
+ */
+
+import { constants } from 'node:crypto';
+import { type SecureContext, type SecureContextOptions, Server as TlsServer } from 'node:tls';
+import { requireFunction, requireInteger, requireObject, wrongType } from '../arguments.js';
+import { SessionCache } from '../cache/session-cache.js';
+import { ResumptionError } from '../errors.js';
+import { SessionIdContextGuard } from '../guard/session-id-context-guard.js';
+import type { MaybePromise } from '../stores/session-store.js';
+import { Attachment } from './attachment.js';
+import { connectionOf, type ResumptionConnection } from './connection.js';
+import { ContextRegistry } from './context-registry.js';
+import { ticketKeysOf } from './node-tls-server.js';
+import {
+  handshakeTimeoutOf,
+  type SecuredOptions,
+  type ServerNameCallback,
+  type ServerTlsOptions,
+  serverNameCallbackOf,
+  stateful,
+  ticketKeysFor,
+} from './secure-options.js';
+
+const DEFAULT_GUARD_NAME = 'tls-resumption';
+/** The plaintext of one TLS record, in bytes (RFC 8446 §5.1). */
+const MAX_RECORD = 16_384;
+const DEFAULT_MAX_WAITING_HELLOS = 10_000;
+
+/** Options of {@link ServerResumption}. */
+export interface ServerResumptionOptions {
+  /** Where sessions are kept. Default: a new SessionCache in Server mode. */
+  readonly cache?: SessionCache | undefined;
+  /** Binds sessions to where they were made. Default: one named `tls-resumption`. */
+  readonly guard?: SessionIdContextGuard | undefined;
+  /**
+   * Each session resumes at most one connection: it is taken when asked for, and put back when the connection did
+   * not resume. TLS 1.3 clients get a new one every time; TLS 1.2 session IDs then work once. Default: false.
+   */
+  readonly singleUse?: boolean | undefined;
+  /** Leaves out SSL_OP_NO_RENEGOTIATION, which `secure()` sets otherwise. Default: false. */
+  readonly renegotiation?: boolean | undefined;
+  /** Bytes of the largest ClientHello that is read, 512 to 16 384; a larger one is not resumed. Default: 16 384. */
+  readonly maxHelloBytes?: number | undefined;
+  /** Connections of one server whose ClientHello is awaited at once; more are not resumed. Default: 10 000. */
+  readonly maxWaitingHellos?: number | undefined;
+  /** Milliseconds since 1970, for the age of sessions. Default: `Date.now`. */
+  readonly clock?: (() => number) | undefined;
+}
+
+/** Registered, so that two copies of the library do not attach to one server. */
+const ATTACHED = Symbol.for('tls-resumption.attached');
+
+/** The `ticketKeys` objects that secure() made, each with what it was given. */
+const securedOptions = new WeakMap<object, SecuredOptions>();
+
+/**
+ * Lets the clients of a server come back without a full handshake, by TLS 1.2 session ID and TLS 1.3 stateful ticket,
+ * from one cache.
+ *
+ * @example
+ * ```ts
+ * const resumption = new ServerResumption();
+ * const server = https.createServer(resumption.secure({ key, cert }), (request, response) => {
+ *   response.end(JSON.stringify(resumption.connection(request.socket)?.way));
+ * });
+ * resumption.attach(server);
+ * server.listen(443);
+ * ```
+ */
+export class ServerResumption {
+  /** Where sessions are kept. */
+  readonly cache: SessionCache;
+  /** What sessions are bound to. */
+  readonly guard: SessionIdContextGuard;
+  readonly #singleUse: boolean;
+  readonly #renegotiation: boolean;
+  readonly #maxHelloBytes: number;
+  readonly #maxWaitingHellos: number;
+  readonly #clock: () => number;
+  readonly #contexts = new ContextRegistry();
+  readonly #attachments = new WeakMap<object, Attachment>();
+  readonly #writes = new Set<Promise<void>>();
+
+  /** @throws TypeError or RangeError, naming the option */
+  constructor(options: ServerResumptionOptions = {}) {
+    requireObject('options', options);
+    const { cache, guard } = options;
+    if (cache !== undefined && !(cache instanceof SessionCache)) throw wrongType('cache', 'a SessionCache', cache);
+    if (guard !== undefined && !(guard instanceof SessionIdContextGuard)) {
+      throw wrongType('guard', 'a SessionIdContextGuard', guard);
+    }
+    this.cache = cache ?? new SessionCache();
+    this.guard = guard ?? new SessionIdContextGuard({ name: DEFAULT_GUARD_NAME });
+    this.#singleUse = options.singleUse === true;
+    this.#renegotiation = options.renegotiation === true;
+    this.#maxHelloBytes = requireInteger(
+      'maxHelloBytes',
+      options.maxHelloBytes ?? MAX_RECORD,
+      512,
+      MAX_RECORD,
+      'bytes',
+    );
+    this.#maxWaitingHellos = requireInteger(
+      'maxWaitingHellos',
+      options.maxWaitingHellos ?? DEFAULT_MAX_WAITING_HELLOS,
+      1,
+      Number.MAX_SAFE_INTEGER,
+    );
+    this.#clock = requireFunction('clock', options.clock ?? Date.now);
+  }
+
+  /**
+   * What to pass to `createServer` of `tls`, `https` or `http2`: the options with SSL_OP_NO_TICKET (so that TLS 1.3
+   * tickets are stateful), SSL_OP_NO_RENEGOTIATION, `sessionTimeout` (the cache's, unless given) and
+   * `sessionIdContext` (the guard's name). An `SNICallback` is asked once for a connection, before the handshake.
+   *
+   * @throws TypeError or RangeError for an option out of range: `sessionTimeout` over 604 800 s (RFC 8446 §4.6.1), a
+   *   `sessionIdContext` that is not the guard's name
+   */
+  secure<T extends ServerTlsOptions>(options: T): T {
+    const added = stateful(options, this.#defaults());
+    const ticketKeys = ticketKeysFor(options);
+    const serverNameCallback = serverNameCallbackOf(options);
+    securedOptions.set(ticketKeys, {
+      owner: this,
+      handshakeTimeout: handshakeTimeoutOf(options),
+      serverNameCallback,
+    });
+    return {
+      ...options,
+      ...added,
+      ticketKeys,
+      ...(serverNameCallback && { SNICallback: this.#answering(serverNameCallback) }),
+    };
+  }
+
+  /**
+   * A context for `server.addContext` and `SNICallback` whose options are known, so that equal contexts share sessions
+   * and different ones do not. A context made by `tls.createSecureContext` works too, as one that equals no other.
+   *
+   * @throws what `tls.createSecureContext` throws
+   */
+  secureContext(options: SecureContextOptions): SecureContext {
+    requireObject('options', options);
+    return this.#contexts.create(options);
+  }
+
+  /**
+   * Begins to resume the connections of a server made with {@link secure}d options. Its listeners, `addContext` and
+   * `setSecureContext` are as before once the result is disposed of.
+   *
+   * @throws TypeError when `server` is not a TLS server
+   * @throws ResumptionError ERR_NOT_SECURED, ERR_ALREADY_ATTACHED, ERR_LISTENER_CONFLICT (the server has listeners for
+   *   `newSession` or `resumeSession`), ERR_UNSUPPORTED_SERVER
+   */
+  attach(server: TlsServer): Disposable {
+    const secured = this.#check(server);
+    const attachment = new Attachment(server, {
+      cache: this.cache,
+      guard: this.guard,
+      singleUse: this.#singleUse,
+      clock: this.#clock,
+      written: this.#written,
+      secured,
+      contexts: this.#contexts,
+      maxHelloBytes: this.#maxHelloBytes,
+      maxWaitingHellos: this.#maxWaitingHellos,
+      prepare: (options) => ({ ...options, ...stateful(options, this.#defaults()) }),
+    });
+    this.#attachments.set(server, attachment);
+    Object.defineProperty(server, ATTACHED, { value: true, configurable: true });
+    return {
+      [Symbol.dispose]: () => {
+        if (this.#attachments.get(server) !== attachment) return;
+        this.#attachments.delete(server);
+        Reflect.deleteProperty(server, ATTACHED);
+        attachment.detach();
+      },
+    };
+  }
+
+  /**
+   * What is known of a connection, from `secureConnection` on; also through `request.socket` and http2's
+   * `session.socket`. `undefined` for a connection that came before {@link attach} or over another server.
+   */
+  connection(socket: object): ResumptionConnection | undefined {
+    return connectionOf(requireObject('socket', socket));
+  }
+
+  /** Resolves when every session made so far is stored, in the external cache too, or has failed to be. */
+  async idle(): Promise<void> {
+    while (this.#writes.size > 0) await Promise.all(this.#writes);
+  }
+
+  #check(server: TlsServer): SecuredOptions {
+    if (!(server instanceof TlsServer))
+      throw wrongType('server', 'a server of node:tls, node:https or node:http2 (secure)', server);
+    if (Object.hasOwn(server, ATTACHED)) {
+      throw new ResumptionError(
+        'ERR_ALREADY_ATTACHED',
+        'the server has a ServerResumption already; dispose of it first',
+      );
+    }
+    const secured = securedOptions.get(ticketKeysOf(server) ?? {});
+    if (secured?.owner !== this || !isStateful(server, this.guard.name)) {
+      throw new ResumptionError(
+        'ERR_NOT_SECURED',
+        'the options of the server did not pass through secure() of this ServerResumption, or were replaced by setSecureContext()',
+      );
+    }
+    for (const event of ['newSession', 'resumeSession']) {
+      if (server.listenerCount(event) > 0) {
+        throw new ResumptionError(
+          'ERR_LISTENER_CONFLICT',
+          `the server has a "${event}" listener, which would answer beside this library`,
+        );
+      }
+    }
+    return secured;
+  }
+
+  #defaults(): { guardName: string; timeout: number; renegotiation: boolean } {
+    return { guardName: this.guard.name, timeout: this.cache.timeout, renegotiation: this.#renegotiation };
+  }
+
+  /** Gives Node the answer that the gate got; asks for one itself where there was no gate, or another name now. */
+  #answering(ask: ServerNameCallback): ServerNameCallback {
+    const attachments = this.#attachments;
+    return function (this: { server?: object } | undefined, servername, callback) {
+      const answer = attachments.get(this?.server ?? {})?.answerInProgress(servername);
+      if (answer === undefined) ask.call(this, servername, callback);
+      else callback(answer.error ?? null, answer.context);
+    } as ServerNameCallback;
+  }
+
+  readonly #written = (write: MaybePromise<void>): void => {
+    if (!(write instanceof Promise)) return;
+    const settled: Promise<void> = write.catch(() => {}).finally(() => this.#writes.delete(settled));
+    this.#writes.add(settled);
+  };
+}
+
+function isStateful(server: TlsServer, guardName: string): boolean {
+  const { secureOptions = 0, sessionIdContext } = server as { secureOptions?: number; sessionIdContext?: string };
+  return (secureOptions & constants.SSL_OP_NO_TICKET) !== 0 && sessionIdContext === guardName;
+}
