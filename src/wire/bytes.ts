@@ -1,0 +1,20 @@
+/**
+ * Big-endian numbers out of bytes. Callers have checked the bounds: past the end, the answers mean nothing.
+ *
+ * @module
+ */
+
+/** The byte at `at`. */
+export function uint8(bytes: Uint8Array, at: number): number {
+  return bytes[at] as number;
+}
+
+/** The 2-byte number at `at`. */
+export function uint16(bytes: Uint8Array, at: number): number {
+  return (uint8(bytes, at) << 8) | uint8(bytes, at + 1);
+}
+
+/** The 3-byte number at `at`. */
+export function uint24(bytes: Uint8Array, at: number): number {
+  return (uint8(bytes, at) << 16) | uint16(bytes, at + 1);
+}

@@ -1,0 +1,276 @@
+/**
+ * OpenSSL's SSL_SESSION, as i2d_SSL_SESSION(3) writes it: what Node hands to `newSession` and `getSession()` returns.
+ *
+ * @module
+ */
+
+import { wrongType } from '../arguments.js';
+import { DerReader, INTEGER, OCTET_STRING, SEQUENCE } from './der.js';
+
+/**
+ * A decoded session. Byte fields are views of the bytes that were decoded: no copy of a secret is made, and they mean
+ * nothing once those bytes are overwritten. `util.inspect` and `JSON.stringify` show the lengths of session ID and
+ * ticket only, and nothing of the master secret.
+ */
+export interface SslSession {
+  /** 0x0303 is TLS 1.2, 0x0304 TLS 1.3. */
+  readonly protocolVersion: number;
+  /** As in a ClientHello: 0x1301 is TLS_AES_128_GCM_SHA256. */
+  readonly cipherSuite: number;
+  /** 0 to 32 bytes. */
+  readonly sessionId: Buffer;
+  /** 0 to 32 bytes: SSL_CTX_set_session_id_context(3). */
+  readonly sessionIdContext: Buffer;
+  /** When the session was made, in seconds since 1970; 0 when it does not say. */
+  readonly time: number;
+  /** How long it is good from then on, in seconds; 0 when it does not say. */
+  readonly timeout: number;
+  /** What verifying the peer's certificate gave: SSL_get_verify_result(3). 0, X509_V_OK, also without a certificate. */
+  readonly verifyResult: number;
+  /** The server name of the session, one character a byte. OpenSSL stores it for TLS 1.2 and for clients. */
+  readonly hostname: string | undefined;
+  /** In seconds, from the server's NewSessionTicket. */
+  readonly ticketLifetimeHint: number | undefined;
+  /** The ticket that the server sent: on the client's side only. */
+  readonly ticket: Buffer | undefined;
+  /** `ticket_age_add` (RFC 8446 §4.6.1). */
+  readonly ticketAgeAdd: number | undefined;
+  /** OpenSSL's SSL_SESS_FLAG_*. */
+  readonly flags: number;
+  /** Whether the session has an extended master secret (RFC 7627), SSL_SESS_FLAG_EXTMS; never set in TLS 1.3. */
+  readonly extendedMasterSecret: boolean;
+  /** DER, of the peer: a server's session has the client's certificate here. */
+  readonly peerCertificate: Buffer | undefined;
+  /** Bytes. */
+  readonly maxEarlyData: number | undefined;
+  /** What ALPN settled on, one character a byte; OpenSSL keeps it where TLS 1.3 early data may need it. */
+  readonly alpnProtocol: string | undefined;
+  /** `undefined` unless {@link DecodeOptions.masterSecret} asked for it. Not enumerable. */
+  readonly masterSecret: Buffer | undefined;
+}
+
+/** Options of {@link decodeSslSession}. */
+export interface DecodeOptions {
+  /** Whether to let the master secret (in TLS 1.3 the resumption secret) out. Default: `false`. */
+  readonly masterSecret?: boolean;
+}
+
+const FLAG_EXTENDED_MASTER_SECRET = 0x1;
+const STRUCTURE_VERSION = 1;
+const MAX_SESSION_ID = 32;
+const MAX_MASTER_SECRET = 512;
+const UINT32 = 0xffff_ffff;
+
+/** Numbers of the explicit tags of SSL_SESSION_ASN1. Those not listed (PSK names, SRP, key exchange group) are skipped. */
+const TIME = 1;
+const TIMEOUT = 2;
+const PEER = 3;
+const SESSION_ID_CONTEXT = 4;
+const VERIFY_RESULT = 5;
+const HOSTNAME = 6;
+const TICKET_LIFETIME_HINT = 9;
+const TICKET = 10;
+const FLAGS = 13;
+const TICKET_AGE_ADD = 14;
+const MAX_EARLY_DATA = 15;
+const ALPN = 16;
+
+class DecodedSslSession implements SslSession {
+  protocolVersion = 0;
+  cipherSuite = 0;
+  time = 0;
+  timeout = 0;
+  verifyResult = 0;
+  ticketLifetimeHint: number | undefined;
+  ticketAgeAdd: number | undefined;
+  flags = 0;
+  maxEarlyData: number | undefined;
+
+  readonly #der: Uint8Array;
+  /** Where each byte field begins and ends; -1 when it is not there. Buffers are made of them when asked for. */
+  #sessionIdStart = 0;
+  #sessionIdEnd = 0;
+  #contextStart = 0;
+  #contextEnd = 0;
+  #secretStart = -1;
+  #secretEnd = -1;
+  #hostnameStart = -1;
+  #hostnameEnd = -1;
+  #ticketStart = -1;
+  #ticketEnd = -1;
+  #peerStart = -1;
+  #peerEnd = -1;
+  #alpnStart = -1;
+  #alpnEnd = -1;
+
+  constructor(der: Uint8Array) {
+    this.#der = der;
+  }
+
+  get extendedMasterSecret(): boolean {
+    return (this.flags & FLAG_EXTENDED_MASTER_SECRET) !== 0;
+  }
+
+  get sessionId(): Buffer {
+    return view(this.#der, this.#sessionIdStart, this.#sessionIdEnd);
+  }
+
+  get sessionIdContext(): Buffer {
+    return view(this.#der, this.#contextStart, this.#contextEnd);
+  }
+
+  get hostname(): string | undefined {
+    return text(this.#der, this.#hostnameStart, this.#hostnameEnd);
+  }
+
+  get ticket(): Buffer | undefined {
+    return this.#ticketStart < 0 ? undefined : view(this.#der, this.#ticketStart, this.#ticketEnd);
+  }
+
+  get peerCertificate(): Buffer | undefined {
+    return this.#peerStart < 0 ? undefined : view(this.#der, this.#peerStart, this.#peerEnd);
+  }
+
+  get alpnProtocol(): string | undefined {
+    return text(this.#der, this.#alpnStart, this.#alpnEnd);
+  }
+
+  get masterSecret(): Buffer | undefined {
+    return this.#secretStart < 0 ? undefined : view(this.#der, this.#secretStart, this.#secretEnd);
+  }
+
+  /** Takes the contents of SSL_SESSION_ASN1; `false` when they are not such. */
+  read(fields: DerReader, masterSecret: boolean): boolean {
+    if (!fields.nextOf(INTEGER) || fields.unsigned(UINT32) !== STRUCTURE_VERSION) return false;
+    if (!fields.nextOf(INTEGER)) return false;
+    this.protocolVersion = fields.unsigned(UINT32);
+    if (this.protocolVersion < 0x0300 || this.protocolVersion > 0x0304) return false;
+    if (!fields.nextOf(OCTET_STRING) || fields.end - fields.start !== 2) return false;
+    this.cipherSuite = (this.#der[fields.start]! << 8) | this.#der[fields.start + 1]!;
+    if (!fields.nextOf(OCTET_STRING) || fields.end - fields.start > MAX_SESSION_ID) return false;
+    this.#sessionIdStart = fields.start;
+    this.#sessionIdEnd = fields.end;
+    if (!fields.nextOf(OCTET_STRING) || fields.end - fields.start > MAX_MASTER_SECRET) return false;
+    if (masterSecret) {
+      this.#secretStart = fields.start;
+      this.#secretEnd = fields.end;
+    }
+    let last = -1;
+    while (fields.next()) {
+      // 0x80 is the implicit [0] of SSLv2's key_arg, all others are explicit; each at most once, in order.
+      const number = fields.tag & 0x1f;
+      if ((fields.tag & 0xc0) !== 0x80 || number <= last) return false;
+      last = number;
+      if (!this.#readTagged(number, fields)) return false;
+    }
+    return fields.done;
+  }
+
+  #readTagged(number: number, fields: DerReader): boolean {
+    switch (number) {
+      case TIME:
+        this.time = unsigned(fields, Number.MAX_SAFE_INTEGER);
+        return this.time >= 0;
+      case TIMEOUT:
+        this.timeout = unsigned(fields, Number.MAX_SAFE_INTEGER);
+        return this.timeout >= 0;
+      case VERIFY_RESULT:
+        this.verifyResult = unsigned(fields, 0x7fff_ffff);
+        return this.verifyResult >= 0;
+      case TICKET_LIFETIME_HINT:
+        this.ticketLifetimeHint = unsigned(fields, Number.MAX_SAFE_INTEGER);
+        return this.ticketLifetimeHint >= 0;
+      case FLAGS:
+        this.flags = unsigned(fields, UINT32);
+        return this.flags >= 0;
+      case TICKET_AGE_ADD:
+        this.ticketAgeAdd = unsigned(fields, UINT32);
+        return this.ticketAgeAdd >= 0;
+      case MAX_EARLY_DATA:
+        this.maxEarlyData = unsigned(fields, UINT32);
+        return this.maxEarlyData >= 0;
+      case PEER:
+        this.#peerStart = fields.start;
+        this.#peerEnd = fields.end;
+        return isExplicit(fields) && fields.unwrap(SEQUENCE);
+      default:
+        return this.#readBytes(number, fields);
+    }
+  }
+
+  #readBytes(number: number, fields: DerReader): boolean {
+    if (number !== SESSION_ID_CONTEXT && number !== HOSTNAME && number !== TICKET && number !== ALPN) return true;
+    if (!isExplicit(fields) || !fields.unwrap(OCTET_STRING)) return false;
+    const { start, end } = fields;
+    switch (number) {
+      case SESSION_ID_CONTEXT:
+        this.#contextStart = start;
+        this.#contextEnd = end;
+        return end - start <= MAX_SESSION_ID;
+      case HOSTNAME:
+        this.#hostnameStart = start;
+        this.#hostnameEnd = end;
+        return true;
+      case TICKET:
+        this.#ticketStart = start;
+        this.#ticketEnd = end;
+        return true;
+      default:
+        this.#alpnStart = start;
+        this.#alpnEnd = end;
+        return true;
+    }
+  }
+
+  toJSON(): object {
+    return {
+      ...this,
+      sessionId: `<${this.sessionId.length} bytes>`,
+      sessionIdContext: this.sessionIdContext.toString('hex'),
+      hostname: this.hostname,
+      ticket: this.ticket && `<${this.ticket.length} bytes>`,
+      extendedMasterSecret: this.extendedMasterSecret,
+      peerCertificate: this.peerCertificate && `<${this.peerCertificate.length} bytes>`,
+      alpnProtocol: this.alpnProtocol,
+    };
+  }
+
+  [Symbol.for('nodejs.util.inspect.custom')](): object {
+    return this.toJSON();
+  }
+}
+
+function view(der: Uint8Array, start: number, end: number): Buffer {
+  return Buffer.from(der.buffer, der.byteOffset + start, end - start);
+}
+
+function text(der: Uint8Array, start: number, end: number): string | undefined {
+  return start < 0 ? undefined : view(der, start, end).toString('latin1');
+}
+
+function isExplicit(fields: DerReader): boolean {
+  return (fields.tag & 0x20) !== 0;
+}
+
+function unsigned(fields: DerReader, max: number): number {
+  return isExplicit(fields) && fields.unwrap(INTEGER) ? fields.unsigned(max) : -1;
+}
+
+/**
+ * Decodes a session of OpenSSL 1.1.1 or later (Node 12 to 26): the `data` of a `newSession` event, what a
+ * `resumeSession` listener answers with, `tlsSocket.getSession()`, or a decrypted RFC 5077 ticket. Fields of newer
+ * versions that it does not know are skipped. Numbers are read at once, byte fields when asked for: cheap enough to
+ * call for every handshake.
+ *
+ * @param der the whole session and nothing after it.
+ * @returns `undefined` for anything else, or what is not DER.
+ * @throws {TypeError} when `der` is no `Uint8Array`; on bytes, never.
+ */
+export function decodeSslSession(der: Uint8Array, options?: DecodeOptions): SslSession | undefined {
+  if (!(der instanceof Uint8Array)) throw wrongType('der', 'a Uint8Array', der);
+  const fields = new DerReader(der);
+  if (!fields.nextOf(SEQUENCE) || !fields.done) return undefined;
+  fields.descend();
+  const session = new DecodedSslSession(der);
+  return session.read(fields, options?.masterSecret === true) ? session : undefined;
+}
