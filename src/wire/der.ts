@@ -26,11 +26,12 @@ export class DerReader {
   end = 0;
 
   readonly #bytes: Uint8Array;
-  #next = 0;
+  #next: number;
   #limit: number;
 
-  constructor(bytes: Uint8Array) {
+  constructor(bytes: Uint8Array, from = 0) {
     this.#bytes = bytes;
+    this.#next = from;
     this.#limit = bytes.length;
   }
 

@@ -1,10 +1,13 @@
 /**
  * OpenSSL's SSL_SESSION, as i2d_SSL_SESSION(3) writes it: what Node hands to `newSession` and `getSession()` returns.
+ * On the client's side, Node 22.23, 24.21 and 26 put the name that the server was checked for before it, and give such
+ * a session back to OpenSSL only when connecting to that name again.
  *
  * @module
  */
 
 import { wrongType } from '../arguments.js';
+import { uint16 } from './bytes.js';
 import { DerReader, INTEGER, OCTET_STRING, SEQUENCE } from './der.js';
 
 /**
@@ -45,6 +48,8 @@ export interface SslSession {
   readonly maxEarlyData: number | undefined;
   /** What ALPN settled on, one character a byte; OpenSSL keeps it where TLS 1.3 early data may need it. */
   readonly alpnProtocol: string | undefined;
+  /** The name that a client's Node put before the session; `undefined` for a server's, and before Node 22.23. */
+  readonly checkedServername: string | undefined;
   /** `undefined` unless {@link DecodeOptions.masterSecret} asked for it. Not enumerable. */
   readonly masterSecret: Buffer | undefined;
 }
@@ -75,6 +80,8 @@ const TICKET_AGE_ADD = 14;
 const MAX_EARLY_DATA = 15;
 const ALPN = 16;
 
+const NODE_PREFIX = Buffer.from('\0nodejs:tls:session:1\0');
+
 class DecodedSslSession implements SslSession {
   protocolVersion = 0;
   cipherSuite = 0;
@@ -102,9 +109,17 @@ class DecodedSslSession implements SslSession {
   #peerEnd = -1;
   #alpnStart = -1;
   #alpnEnd = -1;
+  readonly #checkedNameEnd: number;
 
-  constructor(der: Uint8Array) {
+  constructor(der: Uint8Array, checkedNameEnd: number) {
     this.#der = der;
+    this.#checkedNameEnd = checkedNameEnd;
+  }
+
+  get checkedServername(): string | undefined {
+    if (this.#checkedNameEnd === 0) return undefined;
+    const start = NODE_PREFIX.length + 2;
+    return view(this.#der, start, this.#checkedNameEnd).toString('utf8');
   }
 
   get extendedMasterSecret(): boolean {
@@ -146,7 +161,7 @@ class DecodedSslSession implements SslSession {
     this.protocolVersion = fields.unsigned(UINT32);
     if (this.protocolVersion < 0x0300 || this.protocolVersion > 0x0304) return false;
     if (!fields.nextOf(OCTET_STRING) || fields.end - fields.start !== 2) return false;
-    this.cipherSuite = (this.#der[fields.start]! << 8) | this.#der[fields.start + 1]!;
+    this.cipherSuite = uint16(this.#der, fields.start);
     if (!fields.nextOf(OCTET_STRING) || fields.end - fields.start > MAX_SESSION_ID) return false;
     this.#sessionIdStart = fields.start;
     this.#sessionIdEnd = fields.end;
@@ -232,6 +247,7 @@ class DecodedSslSession implements SslSession {
       extendedMasterSecret: this.extendedMasterSecret,
       peerCertificate: this.peerCertificate && `<${this.peerCertificate.length} bytes>`,
       alpnProtocol: this.alpnProtocol,
+      checkedServername: this.checkedServername,
     };
   }
 
@@ -256,21 +272,32 @@ function unsigned(fields: DerReader, max: number): number {
   return isExplicit(fields) && fields.unwrap(INTEGER) ? fields.unsigned(max) : -1;
 }
 
+/** Where Node's prefix ends; 0 when there is none, -1 when it is cut off. */
+function prefixEnd(bytes: Uint8Array): number {
+  if (bytes[0] !== 0) return 0;
+  const nameStart = NODE_PREFIX.length + 2;
+  if (bytes.length < nameStart || NODE_PREFIX.compare(bytes, 0, NODE_PREFIX.length) !== 0) return -1;
+  const end = nameStart + uint16(bytes, nameStart - 2);
+  return end <= bytes.length ? end : -1;
+}
+
 /**
  * Decodes a session of OpenSSL 1.1.1 or later (Node 12 to 26): the `data` of a `newSession` event, what a
  * `resumeSession` listener answers with, `tlsSocket.getSession()`, or a decrypted RFC 5077 ticket. Fields of newer
  * versions that it does not know are skipped. Numbers are read at once, byte fields when asked for: cheap enough to
  * call for every handshake.
  *
- * @param der the whole session and nothing after it.
+ * @param der the whole session and nothing after it, with or without the prefix of a client's Node.
  * @returns `undefined` for anything else, or what is not DER.
  * @throws {TypeError} when `der` is no `Uint8Array`; on bytes, never.
  */
 export function decodeSslSession(der: Uint8Array, options?: DecodeOptions): SslSession | undefined {
   if (!(der instanceof Uint8Array)) throw wrongType('der', 'a Uint8Array', der);
-  const fields = new DerReader(der);
+  const from = prefixEnd(der);
+  if (from < 0) return undefined;
+  const fields = new DerReader(der, from);
   if (!fields.nextOf(SEQUENCE) || !fields.done) return undefined;
   fields.descend();
-  const session = new DecodedSslSession(der);
+  const session = new DecodedSslSession(der, from);
   return session.read(fields, options?.masterSecret === true) ? session : undefined;
 }
