@@ -56,6 +56,11 @@ export class ClientHelloAssembler {
     this.#maxBytes = requireInteger('maxBytes', maxBytes, MESSAGE_HEADER, MAX_RECORD_PAYLOAD, 'bytes');
   }
 
+  /** What the last {@link push} answered; `incomplete` before the first. */
+  get state(): ClientHelloState {
+    return this.#state;
+  }
+
   /** The bytes received and not given away: what this assembler is worth in memory, but for what doubling sets aside. */
   get bytesHeld(): number {
     return this.#held;

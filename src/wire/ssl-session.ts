@@ -30,7 +30,7 @@ export interface SslSession {
   readonly timeout: number;
   /** What verifying the peer's certificate gave: SSL_get_verify_result(3). 0, X509_V_OK, also without a certificate. */
   readonly verifyResult: number;
-  /** The server name of the session, one character a byte. OpenSSL stores it for TLS 1.2 and for clients. */
+  /** The server name of the session, one character a byte, if the server acknowledged it: Node's never does. */
   readonly hostname: string | undefined;
   /** In seconds, from the server's NewSessionTicket. */
   readonly ticketLifetimeHint: number | undefined;
@@ -46,7 +46,7 @@ export interface SslSession {
   readonly peerCertificate: Buffer | undefined;
   /** Bytes. */
   readonly maxEarlyData: number | undefined;
-  /** What ALPN settled on, one character a byte; OpenSSL keeps it where TLS 1.3 early data may need it. */
+  /** What ALPN settled on, one character a byte. */
   readonly alpnProtocol: string | undefined;
   /** The name that a client's Node put before the session; `undefined` for a server's, and before Node 22.23. */
   readonly checkedServername: string | undefined;
