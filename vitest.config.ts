@@ -1,12 +1,19 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
+const sources = fileURLToPath(new URL('src', import.meta.url));
+
 /** Where .ci/run wants the counts of this run. */
 const report = process.env['VITEST_REPORT'];
 
 export default defineConfig({
   // Tests and examples import the package by its name and get the sources: nothing needs to be built first.
-  resolve: { alias: { 'tls-resumption': fileURLToPath(new URL('src/index.ts', import.meta.url)) } },
+  resolve: {
+    alias: [
+      { find: /^tls-resumption$/, replacement: `${sources}/index.ts` },
+      { find: /^tls-resumption\/(.+)$/, replacement: `${sources}/$1.ts` },
+    ],
+  },
   test: {
     include: ['test/**/*.test.ts'],
     testTimeout: 30_000,
