@@ -1,0 +1,213 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { ClientHelloAssembler, type ClientHelloState } from '../../src/wire/client-hello.js';
+import { buildHello, cutAt, record, toRecords, uint, vector } from '../support/hello-builder.js';
+import { captured, capturedHellos } from './captured.js';
+
+const message = buildHello({ servername: 'a.test', sessionTicket: Buffer.alloc(200, 4) });
+const after = Buffer.from('140303000101170303000299', 'hex');
+
+function helloOf(length: number): Buffer {
+  const overhead = buildHello({ sessionTicket: Buffer.alloc(0) }).length;
+  const hello = buildHello({ sessionTicket: Buffer.alloc(length - overhead, 5) });
+  expect(hello).toHaveLength(length);
+  return hello;
+}
+
+function pushAll(assembler: ClientHelloAssembler, chunks: Iterable<Buffer>): ClientHelloState {
+  let state: ClientHelloState = assembler.state;
+  for (const chunk of chunks) state = assembler.push(chunk);
+  return state;
+}
+
+const byteByByte = (bytes: Buffer): Buffer[] => cutAt(bytes, [...bytes.keys()]);
+
+describe('a hello in one record', () => {
+  it.each(capturedHellos)('of $client, in one chunk, is not copied', ({ bytes }) => {
+    const assembler = new ClientHelloAssembler();
+    expect(assembler.push(bytes)).toBe('complete');
+    expect(assembler.message).toEqual(bytes.subarray(5));
+    expect(assembler.message.buffer).toBe(bytes.buffer);
+    expect(assembler.handedOn()).toBe(bytes);
+    expect(assembler.bytesHeld).toBe(bytes.length);
+  });
+
+  it('is complete at its last byte, wherever it is cut in two, and handed on as it came', () => {
+    const bytes = record(message);
+    for (let at = 1; at < bytes.length; at++) {
+      const assembler = new ClientHelloAssembler();
+      expect(assembler.push(bytes.subarray(0, at))).toBe('incomplete');
+      expect(assembler.push(bytes.subarray(at))).toBe('complete');
+      expect(assembler.message).toEqual(message);
+      expect(assembler.handedOn()).toEqual(bytes);
+    }
+  });
+
+  it('does not need the rest of a record that goes on after it, and leaves that record alone', () => {
+    const bytes = record(Buffer.concat([message, Buffer.alloc(100)]));
+    for (const length of [5 + message.length, bytes.length]) {
+      const assembler = new ClientHelloAssembler();
+      expect(assembler.push(bytes.subarray(0, length))).toBe('complete');
+      expect(assembler.message).toEqual(message);
+      expect(assembler.handedOn()).toEqual(bytes.subarray(0, length));
+    }
+  });
+});
+
+describe('any split into records and chunks', () => {
+  const offsets = fc.array(fc.nat(message.length + 60), { maxLength: 20 });
+
+  it('gives the same message and the same bytes', () => {
+    fc.assert(
+      fc.property(offsets, offsets, fc.boolean(), (recordCuts, chunkCuts, more) => {
+        const sent = Buffer.concat([toRecords(message, recordCuts), more ? after : Buffer.alloc(0)]);
+        const assembler = new ClientHelloAssembler();
+        const given: Buffer[] = [];
+        for (const chunk of cutAt(sent, chunkCuts)) {
+          given.push(chunk);
+          if (assembler.push(chunk) !== 'incomplete') break;
+          if (!assembler.handedOn().equals(Buffer.concat(given))) throw new Error('bytes are not as they came');
+        }
+        const rest = sent.subarray(Buffer.concat(given).length);
+        expect(assembler.state).toBe('complete');
+        expect(assembler.message.equals(message)).toBe(true);
+        const handedOn = Buffer.concat([assembler.handedOn(), rest]);
+        expect(handedOn.equals(Buffer.concat([record(message), more ? after : Buffer.alloc(0)]))).toBe(true);
+      }),
+      { numRuns: 3_000 },
+    );
+  });
+
+  it('byte by byte, with empty chunks between', () => {
+    const sent = toRecords(message, [1, 2, 3, 4, 5, 60]);
+    const assembler = new ClientHelloAssembler();
+    const chunks = byteByByte(sent).flatMap((chunk) => [Buffer.alloc(0), chunk, Buffer.alloc(0)]);
+    expect(pushAll(assembler, chunks)).toBe('complete');
+    expect(assembler.handedOn()).toEqual(record(message));
+  });
+
+  it('keeps the version of the first record', () => {
+    const sent = Buffer.concat([record(message.subarray(0, 9), 0x0303), record(message.subarray(9), 0x0301)]);
+    const assembler = new ClientHelloAssembler();
+    expect(assembler.push(sent)).toBe('complete');
+    expect(assembler.handedOn()).toEqual(record(message, 0x0303));
+  });
+
+  it('leaves the framing alone when the last of several records holds more than the hello', () => {
+    const sent = Buffer.concat([
+      record(message.subarray(0, 9)),
+      record(Buffer.concat([message.subarray(9), uint(1, 20)])),
+    ]);
+    const assembler = new ClientHelloAssembler();
+    expect(assembler.push(sent)).toBe('complete');
+    expect(assembler.message).toEqual(message);
+    expect(assembler.handedOn()).toEqual(sent);
+  });
+
+  it('appends what is pushed after the end', () => {
+    const assembler = new ClientHelloAssembler();
+    expect(pushAll(assembler, [toRecords(message, [70]), after, after])).toBe('complete');
+    expect(assembler.handedOn()).toEqual(Buffer.concat([record(message), after, after]));
+    expect(assembler.message).toEqual(message);
+  });
+});
+
+describe('what is no hello', () => {
+  it.each([
+    ['HTTP', Buffer.from('GET / HTTP/1.1\r\n'), 1],
+    ['a PROXY protocol line', Buffer.from('PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n'), 1],
+    ['PROXY protocol 2', Buffer.from('0d0a0d0a000d0a515549540a', 'hex'), 1],
+    ['an SSLv2 hello', Buffer.from('802e0100020015', 'hex'), 1],
+    ['an alert', Buffer.from('15030100020246', 'hex'), 1],
+    ['a bare handshake message', message, 1],
+    ['a record of major version 2', Buffer.from('16020000400100', 'hex'), 2],
+    ['a record of more than 16 384 bytes', Buffer.from('160301400101', 'hex'), 5],
+    ['a record of more than 16 640 bytes', Buffer.from('160301410001', 'hex'), 4],
+    ['an empty record', record(Buffer.alloc(0)), 5],
+    ['an empty record in the middle', Buffer.concat([record(message.subarray(0, 9)), record(Buffer.alloc(0))]), 19],
+    ['an alert in the middle', Buffer.concat([record(message.subarray(0, 9)), Buffer.from('1503', 'hex')]), 15],
+    ['a ServerHello', record(Buffer.concat([uint(1, 2), vector(3, Buffer.alloc(40))])), 6],
+  ])('%s is known for it at its first wrong byte, and handed on as it came', (_, bytes, wrongAt) => {
+    const assembler = new ClientHelloAssembler();
+    byteByByte(bytes).forEach((chunk, i) => {
+      expect(assembler.push(chunk)).toBe(i + 1 < wrongAt ? 'incomplete' : 'not-a-hello');
+    });
+    expect(assembler.handedOn()).toEqual(bytes);
+    expect(() => assembler.message).toThrow(/not-a-hello/);
+
+    const atOnce = new ClientHelloAssembler();
+    expect(atOnce.push(bytes)).toBe('not-a-hello');
+    expect(atOnce.handedOn()).toBe(bytes);
+  });
+});
+
+describe('limits', () => {
+  it('a message of maxBytes is taken, one more byte is too large as soon as its length is known', () => {
+    expect(pushAll(new ClientHelloAssembler(500), [record(helloOf(500))])).toBe('complete');
+    const assembler = new ClientHelloAssembler(500);
+    const large = record(helloOf(501));
+    expect(assembler.push(large.subarray(0, 8))).toBe('incomplete');
+    expect(assembler.push(large.subarray(8, 9))).toBe('too-large');
+    assembler.push(large.subarray(9));
+    expect(assembler.handedOn()).toEqual(large);
+  });
+
+  it('takes up to 16 384 bytes by default, which is what fits in one record', () => {
+    const largest = helloOf(16_384);
+    const assembler = new ClientHelloAssembler();
+    expect(pushAll(assembler, byteByByte(toRecords(largest, [1, 9_000])))).toBe('complete');
+    expect(assembler.handedOn()).toEqual(record(largest));
+    for (const length of [16_385, 70_000, 0x10000]) {
+      const header = record(Buffer.concat([uint(1, 1), uint(3, length - 4)]));
+      expect(new ClientHelloAssembler().push(header)).toBe('too-large');
+    }
+  });
+
+  it('takes 64 records and no more', () => {
+    const cuts = Array.from({ length: 63 }, (_, i) => i + 1);
+    expect(new ClientHelloAssembler().push(toRecords(message, cuts))).toBe('complete');
+    const sent = toRecords(message, [...cuts, 64]);
+    const assembler = new ClientHelloAssembler();
+    expect(pushAll(assembler, byteByByte(sent))).toBe('too-large');
+    expect(assembler.handedOn()).toEqual(sent);
+  });
+
+  it('copies each byte a bounded number of times, and holds no more than was received', () => {
+    let copied = 0;
+    const bytes = byteByByte(record(helloOf(16_384)));
+    const { copy } = Buffer.prototype;
+    const assembler = new ClientHelloAssembler();
+    Buffer.prototype.copy = function (this: Buffer, ...args: Parameters<Buffer['copy']>) {
+      const count = copy.apply(this, args);
+      copied += count;
+      return count;
+    };
+    try {
+      bytes.forEach((chunk, i) => {
+        assembler.push(chunk);
+        if (assembler.bytesHeld !== i + 1) throw new Error('bytesHeld');
+      });
+    } finally {
+      Buffer.prototype.copy = copy;
+    }
+    expect(assembler.state).toBe('complete');
+    expect(copied).toBeLessThan(3 * 16_389);
+  });
+
+  it.each([0, 3, 16_385, 1.5, Number.NaN])('refuses a maxBytes of %s', (maxBytes) => {
+    expect(() => new ClientHelloAssembler(maxBytes)).toThrow(RangeError);
+  });
+
+  it('refuses a maxBytes that is no number', () => {
+    expect(() => new ClientHelloAssembler('16384' as never)).toThrow(TypeError);
+  });
+
+  it('starts incomplete and empty', () => {
+    const assembler = new ClientHelloAssembler();
+    expect(assembler.state).toBe('incomplete');
+    expect(assembler.bytesHeld).toBe(0);
+    expect(assembler.handedOn()).toHaveLength(0);
+    expect(assembler.push(captured('curl 7.88').subarray(0, 100))).toBe('incomplete');
+    expect(() => assembler.message).toThrow(/incomplete/);
+  });
+});
