@@ -29,8 +29,8 @@ export type NotResumedReason =
   | 'client-certificate'
   /** Answered, but OpenSSL went on in full: a HelloRetryRequest, or a policy of its own. */
   | 'not-taken'
-  /** The connection closed or was detached before the store answered. */
-  | 'too-late';
+  /** The external cache did not answer in time. */
+  | 'store-timeout';
 
 const TLS_1_2 = 0x0303;
 const TLS_1_3 = 0x0304;
@@ -76,7 +76,9 @@ export function refusal(
   if (session === undefined) return 'unreadable-session';
   if (session.protocolVersion !== offer.protocolVersion) return 'protocol-version';
   if (!hello.cipherSuites.includes(session.cipherSuite)) return 'cipher-suite';
-  if (session.extendedMasterSecret !== hello.extendedMasterSecret) return 'extended-master-secret';
+  if (offer.protocolVersion === TLS_1_2 && session.extendedMasterSecret !== hello.extendedMasterSecret) {
+    return 'extended-master-secret';
+  }
   if (requestCert && !holdsVerifiedCertificate(session)) return 'client-certificate';
   return undefined;
 }

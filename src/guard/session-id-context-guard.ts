@@ -122,7 +122,7 @@ export class SessionIdContextGuard {
     const { servername } = policy;
     const group = servername === undefined ? undefined : this.#groups.get(servername);
     const kind = servername === undefined ? 0 : group === undefined ? 1 : 2;
-    const named = kind === 1 ? Buffer.from(servername as string, 'latin1') : (group ?? EMPTY);
+    const named = kind === 1 ? Buffer.from(servername as string) : (group ?? EMPTY);
     const bytes = Buffer.allocUnsafe(3 * DIGEST_LENGTH + 1 + named.length);
     bytes.set(this.#label, 0);
     bytes.set(this.#epoch, DIGEST_LENGTH);

@@ -195,10 +195,7 @@ export class Attachment {
   };
 
   readonly #onSecureConnection = (socket: TLSSocket): void => {
-    const id = triggerAsyncId();
-    const handshake = this.#handshakes.get(id);
-    if (handshake === undefined) return;
-    this.#handshakes.delete(id);
-    if (!handshake.complete(socket)) socket.destroy();
+    const handshake = this.#handshakes.get(triggerAsyncId());
+    if (handshake !== undefined && !handshake.complete(socket)) socket.destroy();
   };
 }

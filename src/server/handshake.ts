@@ -24,6 +24,8 @@ export interface HandshakeSetting {
   readonly cache: SessionCache;
   readonly guard: SessionIdContextGuard;
   readonly singleUse: boolean;
+  /** Milliseconds that an answer of the external cache is waited for. */
+  readonly lookupTimeout: number;
   readonly clock: () => number;
   readonly written: (write: MaybePromise<void>) => void;
 }
@@ -50,17 +52,27 @@ interface NewSession {
   readonly session: Buffer;
 }
 
+/** Milliseconds since 1970. */
+interface SessionLifetime {
+  readonly fullHandshakeTime: number;
+  readonly expiresAt: number;
+}
+
 export class Handshake extends AsyncResource {
   readonly hello: ClientHello | undefined;
   readonly policy: HandshakePolicy;
   readonly #setting: HandshakeSetting;
   readonly #sessionPolicy: SessionPolicy;
   readonly #context: Buffer;
-  readonly #made: NewSession[] = [];
+  readonly #waiting: NewSession[] = [];
+  #sessionsMade = 0;
+  #tls13 = false;
+  #lifetime: SessionLifetime | undefined;
   #reason: NotResumedReason;
   #key: Buffer | undefined;
   #answered: SessionEntry | undefined;
   #taken: SessionEntry | undefined;
+  #answering = false;
   #over = false;
 
   constructor(setting: HandshakeSetting, hello: ClientHello | undefined, policy: HandshakePolicy) {
@@ -81,22 +93,35 @@ export class Handshake extends AsyncResource {
       callback(null, null);
       return;
     }
-    const settle = (entry: SessionEntry | undefined): void => callback(null, this.#judge(offer, entry));
-    let found: MaybePromise<SessionEntry | undefined>;
-    try {
-      const { cache, guard, singleUse } = this.#setting;
-      this.#key = guard.keyFor(this.#context, offer.sessionId);
-      found = singleUse ? cache.takeEntry(this.#key) : cache.lookupEntry(this.#key);
-    } catch {
-      found = undefined;
+    const found = this.#find(offer.sessionId);
+    if (!(found instanceof Promise)) {
+      callback(null, this.#judge(offer, found));
+      return;
     }
-    if (found instanceof Promise) found.then(settle, () => settle(undefined));
-    else settle(found);
+    const settle = (entry: SessionEntry | undefined, reason: NotResumedReason = 'unknown'): void => {
+      clearTimeout(deadline);
+      if (!this.#answering) {
+        this.#taken = this.#setting.singleUse ? entry : undefined;
+        this.#putBack();
+        return;
+      }
+      this.#answering = false;
+      callback(null, this.#judge(offer, entry, reason));
+    };
+    this.#answering = true;
+    const deadline = setTimeout(settle, this.#setting.lookupTimeout, undefined, 'store-timeout');
+    found.then(settle, () => settle(undefined));
   }
 
-  #judge(offer: ResumptionOffer, entry: SessionEntry | undefined): Buffer | null {
+  #find(sessionId: Buffer): MaybePromise<SessionEntry | undefined> {
+    const { cache, guard, singleUse } = this.#setting;
+    this.#key = guard.keyFor(this.#context, sessionId);
+    return singleUse ? cache.takeEntry(this.#key) : cache.lookupEntry(this.#key);
+  }
+
+  #judge(offer: ResumptionOffer, entry: SessionEntry | undefined, reason: NotResumedReason = 'unknown'): Buffer | null {
     if (entry === undefined) {
-      this.#reason = 'unknown';
+      this.#reason = reason;
       return null;
     }
     if (this.#setting.singleUse) this.#taken = entry;
@@ -117,61 +142,71 @@ export class Handshake extends AsyncResource {
     return refusal(this.hello as ClientHello, decodeSslSession(entry.session), offer, this.policy.requestCert);
   }
 
-  /** Keeps what Node's `newSession` brings until the handshake is known to be good. */
+  /**
+   * What Node's `newSession` brings: before `secureConnection` in TLS 1.2, after it in TLS 1.3, where sessions are made
+   * for a client too that was just rejected for its certificate. A later one in TLS 1.2 is a renegotiation.
+   */
   made(id: Buffer, session: Buffer): void {
-    if (!this.#over && this.#made.length < MAX_NEW_SESSIONS) this.#made.push({ id, session });
+    if (this.#sessionsMade++ >= MAX_NEW_SESSIONS) return;
+    if (!this.#over) this.#waiting.push({ id, session });
+    else if (this.#tls13 && this.#lifetime !== undefined) this.#keep(id, session, this.#lifetime);
   }
 
   /** The handshake is complete; returns false when the connection must not go on. */
   complete(socket: TLSSocket): boolean {
     this.#over = true;
+    this.#tls13 = socket.getProtocol() === 'TLSv1.3';
     const { cache } = this.#setting;
     const resumed = socket.isSessionReused();
     cache.count('acceptGood');
-    const asked = this.hello?.servername;
-    const nameKept = ((socket as { servername?: string | false | null }).servername || undefined) === asked;
     if (resumed) {
       cache.count('hit');
       this.#taken = undefined;
     }
-    const tls13 = socket.getProtocol() === 'TLSv1.3';
-    // Measured: a resumed TLS 1.2 connection has no name of its own to compare, and no second hello to change it in.
-    if (resumed && tls13 && !nameKept) return false;
-    attachConnection(socket, this.#report(resumed, tls13));
-    if (resumed || nameKept) this.#keep(socket, resumed);
     this.#putBack();
+    const nameKept =
+      ((socket as { servername?: string | false | null }).servername || undefined) === this.hello?.servername;
+    // Measured: a resumed TLS 1.2 connection has no name to compare, and no second hello to change it in.
+    if (resumed && this.#tls13 && !nameKept) return false;
+    attachConnection(socket, this.#report(resumed));
+    if (resumed || nameKept) this.#lifetime = this.#lifetimeOfSessions(socket, resumed);
+    for (const { id, session } of this.#waiting.splice(0)) {
+      if (this.#lifetime !== undefined) this.#keep(id, session, this.#lifetime);
+    }
     return true;
   }
 
-  #report(resumed: boolean, tls13: boolean): ResumptionConnection {
+  #report(resumed: boolean): ResumptionConnection {
     return {
       hello: this.hello,
       servername: this.hello?.servername,
       resumed,
-      way: resumed ? (tls13 ? 'stateful-ticket' : 'session-id') : null,
+      way: resumed ? (this.#tls13 ? 'stateful-ticket' : 'session-id') : null,
       reason: resumed ? null : this.#reason,
       policy: this.#sessionPolicy,
     };
   }
 
-  #keep(socket: TLSSocket, resumed: boolean): void {
-    if (this.#made.length === 0 || this.hello === undefined || !this.policy.current()) return;
-    const { cache, guard, clock, written } = this.#setting;
-    const fullHandshakeTime = resumed ? this.#answered?.fullHandshakeTime : clock();
-    if (fullHandshakeTime === undefined) return;
+  /** `undefined` when no session of this connection may be kept. */
+  #lifetimeOfSessions(socket: TLSSocket, resumed: boolean): SessionLifetime | undefined {
+    if (this.hello === undefined) return undefined;
+    const fullHandshakeTime = resumed ? this.#answered?.fullHandshakeTime : this.#setting.clock();
     const expiresAt = this.policy.requestCert ? certificateExpiry(socket) : Number.POSITIVE_INFINITY;
-    if (expiresAt === undefined) return;
-    for (const { id, session } of this.#made) {
-      if (this.policy.requestCert && !holdsVerifiedPeer(session)) continue;
-      written(cache.store(guard.keyFor(this.#context, id), session, 'server', { fullHandshakeTime, expiresAt }));
-    }
+    if (fullHandshakeTime === undefined || expiresAt === undefined) return undefined;
+    return { fullHandshakeTime, expiresAt };
+  }
+
+  #keep(id: Buffer, session: Buffer, lifetime: SessionLifetime): void {
+    if (!this.policy.current() || (this.policy.requestCert && !holdsVerifiedPeer(session))) return;
+    const { cache, guard, written } = this.#setting;
+    written(cache.store(guard.keyFor(this.#context, id), session, 'server', lifetime));
   }
 
   /** The connection is gone, or was handed over without us. */
   abandon(): void {
     if (this.#over) return;
     this.#over = true;
-    this.#made.length = 0;
+    this.#waiting.length = 0;
     this.#putBack();
   }
 

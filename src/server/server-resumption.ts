@@ -28,6 +28,7 @@ import {
 const DEFAULT_GUARD_NAME = 'tls-resumption';
 /** The plaintext of one TLS record, in bytes (RFC 8446 §5.1). */
 const MAX_RECORD = 16_384;
+const DEFAULT_LOOKUP_TIMEOUT = 50;
 const DEFAULT_MAX_WAITING_HELLOS = 10_000;
 
 /** Options of {@link ServerResumption}. */
@@ -47,6 +48,8 @@ export interface ServerResumptionOptions {
   readonly maxHelloBytes?: number | undefined;
   /** Connections of one server whose ClientHello is awaited at once; more are not resumed. Default: 10 000. */
   readonly maxWaitingHellos?: number | undefined;
+  /** Milliseconds that an answer of the external cache is waited for, 1 to 10 000; then a full handshake. Default: 50. */
+  readonly lookupTimeout?: number | undefined;
   /** Milliseconds since 1970, for the age of sessions. Default: `Date.now`. */
   readonly clock?: (() => number) | undefined;
 }
@@ -80,6 +83,7 @@ export class ServerResumption {
   readonly #renegotiation: boolean;
   readonly #maxHelloBytes: number;
   readonly #maxWaitingHellos: number;
+  readonly #lookupTimeout: number;
   readonly #clock: () => number;
   readonly #contexts = new ContextRegistry();
   readonly #attachments = new WeakMap<object, Attachment>();
@@ -109,6 +113,13 @@ export class ServerResumption {
       options.maxWaitingHellos ?? DEFAULT_MAX_WAITING_HELLOS,
       1,
       Number.MAX_SAFE_INTEGER,
+    );
+    this.#lookupTimeout = requireInteger(
+      'lookupTimeout',
+      options.lookupTimeout ?? DEFAULT_LOOKUP_TIMEOUT,
+      1,
+      10_000,
+      'milliseconds',
     );
     this.#clock = requireFunction('clock', options.clock ?? Date.now);
   }
@@ -163,6 +174,7 @@ export class ServerResumption {
       cache: this.cache,
       guard: this.guard,
       singleUse: this.#singleUse,
+      lookupTimeout: this.#lookupTimeout,
       clock: this.#clock,
       written: this.#written,
       secured,
