@@ -17,7 +17,8 @@ function opensslServername(bytes: Buffer): Promise<string | undefined> {
       SNICallback: (servername) => finish(servername),
     });
     socket.on('error', () => finish());
-    socket.on('end', () => finish());
+    // Node 26 tells of the end before it has looked at what came before it.
+    socket.on('end', () => setImmediate(finish));
     socket.resume();
     transport.on('error', () => finish());
     transport.push(bytes);
