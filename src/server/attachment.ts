@@ -8,7 +8,7 @@ import { ResumptionError } from '../errors.js';
 import { type ClientHello, parseClientHello } from '../wire/client-hello.js';
 import type { ContextRegistry } from './context-registry.js';
 import { Handshake, type HandshakePolicy, type HandshakeSetting, type ServerNameAnswer } from './handshake.js';
-import { HeldConnection, type HelloLimits } from './hello-gate.js';
+import { type HeldConnection, HelloGate } from './hello-gate.js';
 import * as node from './node-tls-server.js';
 import { overrideMethod } from './override-method.js';
 import { type SecuredOptions, settingsOf } from './secure-options.js';
@@ -27,9 +27,8 @@ type ResumeCallback = (error: null, session: Buffer | null) => void;
 export class Attachment {
   readonly #server: Server;
   readonly #setting: AttachmentSetting;
-  readonly #limits: HelloLimits;
+  readonly #gate: HelloGate;
   readonly #handshakes = new Map<number, Handshake>();
-  readonly #held = new Set<HeldConnection>();
   readonly #undo: (() => void)[] = [];
   readonly #accept: (socket: unknown) => void;
   #generation = 0;
@@ -39,7 +38,8 @@ export class Attachment {
   constructor(server: Server, setting: AttachmentSetting) {
     this.#server = server;
     this.#setting = setting;
-    this.#limits = { maxBytes: setting.maxHelloBytes, timeout: setting.secured.handshakeTimeout };
+    const limits = { maxBytes: setting.maxHelloBytes, timeout: setting.secured.handshakeTimeout };
+    this.#gate = new HelloGate(limits, { hello: this.#onHello, accept: (socket) => this.#accept(socket) });
     const moved = node.moveConnectionListener(server, this.#onConnection);
     if (moved === undefined) {
       throw new ResumptionError(
@@ -76,12 +76,12 @@ export class Attachment {
 
   /** Connections, handshakes and hellos that are in our hands at this moment. */
   get pending(): number {
-    return this.#handshakes.size + this.#held.size;
+    return this.#handshakes.size + this.#gate.size;
   }
 
   detach(): void {
     for (const undo of this.#undo.splice(0)) undo();
-    for (const held of [...this.#held]) if (held.release()) this.#accept(held.socket);
+    this.#gate.open();
     for (const handshake of this.#handshakes.values()) handshake.abandon();
     this.#handshakes.clear();
   }
@@ -107,35 +107,28 @@ export class Attachment {
   }
 
   readonly #onConnection = (socket: Duplex): void => {
-    if (this.#held.size >= this.#setting.maxWaitingHellos) {
-      this.#accept(socket);
-      return;
-    }
-    this.#held.add(new HeldConnection(socket, this.#limits, this.#receiver));
+    if (this.#gate.size >= this.#setting.maxWaitingHellos) this.#accept(socket);
+    else this.#gate.hold(socket);
   };
 
-  readonly #receiver = {
-    hello: (held: HeldConnection, message: Buffer | undefined): void => {
-      const hello = message === undefined ? undefined : parseClientHello(message);
-      const ask = this.#setting.secured.serverNameCallback;
-      if (ask === undefined || hello?.servername === undefined) {
-        this.#begin(held, hello, this.#policyOf(this.#contextFor(hello?.servername)));
-        return;
-      }
-      let answered = false;
-      const settle = (error: Error | null | undefined, context?: SecureContext): void => {
-        if (answered) return;
-        answered = true;
-        this.#begin(held, hello, this.#answeredPolicy({ error, context }));
-      };
-      try {
-        ask.call(this.#server, hello.servername, settle as never);
-      } catch (error) {
-        settle(error as Error);
-      }
-    },
-    accept: (socket: Duplex): void => this.#accept(socket),
-    left: (held: HeldConnection): void => void this.#held.delete(held),
+  readonly #onHello = (held: HeldConnection, message: Buffer | undefined): void => {
+    const hello = message === undefined ? undefined : parseClientHello(message);
+    const ask = this.#setting.secured.serverNameCallback;
+    if (ask === undefined || hello?.servername === undefined) {
+      this.#begin(held, hello, this.#policyOf(this.#contextFor(hello?.servername)));
+      return;
+    }
+    let answered = false;
+    const settle = (error: Error | null | undefined, context?: SecureContext): void => {
+      if (answered) return;
+      answered = true;
+      this.#begin(held, hello, this.#answeredPolicy({ error, context }));
+    };
+    try {
+      ask.call(this.#server, hello.servername, settle as never);
+    } catch (error) {
+      settle(error as Error);
+    }
   };
 
   #begin(held: HeldConnection, hello: ClientHello | undefined, policy: HandshakePolicy): void {

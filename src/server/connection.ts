@@ -31,10 +31,12 @@ export interface ResumptionConnection {
 /** Registered, so that the ESM and the CommonJS build of the library in one process find each other's. */
 const CONNECTION = Symbol.for('tls-resumption.connection');
 
+type Carrier = { [CONNECTION]?: ResumptionConnection };
+
 export function attachConnection(socket: object, connection: ResumptionConnection): void {
-  Object.defineProperty(socket, CONNECTION, { value: connection, configurable: true });
+  (socket as Carrier)[CONNECTION] = connection;
 }
 
 export function connectionOf(socket: object): ResumptionConnection | undefined {
-  return (socket as { [CONNECTION]?: ResumptionConnection })[CONNECTION];
+  return (socket as Carrier)[CONNECTION];
 }

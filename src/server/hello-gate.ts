@@ -20,8 +20,6 @@ export interface HelloReceiver {
   hello(held: HeldConnection, message: Buffer | undefined): void;
   /** Node's own listener: makes a TLSSocket of the socket. */
   accept(socket: Duplex): void;
-  /** The connection is no longer waited for, however that came about. */
-  left(held: HeldConnection): void;
 }
 
 /** The error of Node's own handshake timer, which does not run before Node has the socket. */
@@ -33,29 +31,31 @@ function handshakeTimeout(): Error {
  * Fails a connection whose socket is gone already as Node would have: a TLSSocket over a stand-in raises
  * `tlsClientError` with the same code.
  */
-function failOverStandIn(accept: (socket: Duplex) => void, error: Error | undefined): void {
+function failOverStandIn(receiver: HelloReceiver, error: Error | undefined): void {
   const standIn = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
-  accept(standIn);
+  receiver.accept(standIn);
   standIn.destroy(error);
 }
 
 /** A connection between `connection` and the moment that Node's own listener gets it. */
 export class HeldConnection {
   readonly socket: Duplex;
-  readonly #receiver: HelloReceiver;
+  /** Milliseconds, on the clock of {@link HelloGate}. */
+  readonly deadline: number;
+  readonly #gate: HelloGate;
   readonly #assembler: ClientHelloAssembler;
-  readonly #timer: NodeJS.Timeout;
   #state: 'reading' | 'held' | 'gone' = 'reading';
 
-  constructor(socket: Duplex, limits: HelloLimits, receiver: HelloReceiver) {
+  constructor(socket: Duplex, gate: HelloGate, deadline: number) {
     this.socket = socket;
-    this.#receiver = receiver;
-    this.#assembler = new ClientHelloAssembler(limits.maxBytes);
-    this.#timer = setTimeout(this.#onTimeout, limits.timeout).unref();
+    this.deadline = deadline;
+    this.#gate = gate;
+    this.#assembler = new ClientHelloAssembler(gate.limits.maxBytes);
     socket.on('readable', this.#onReadable);
-    socket.on('end', this.#onEnd);
     socket.on('error', this.#onError);
     socket.on('close', this.#onClose);
+    // Otherwise an end closes the socket of itself.
+    if (socket.allowHalfOpen) socket.on('end', this.#onEnd);
   }
 
   /**
@@ -73,7 +73,7 @@ export class HeldConnection {
   /** Ends a connection that waits: Node's listener gets it, then the error. */
   fail(error: Error): void {
     if (!this.release()) return;
-    this.#receiver.accept(this.socket);
+    this.#gate.receiver.accept(this.socket);
     this.socket.destroy(error);
   }
 
@@ -83,7 +83,7 @@ export class HeldConnection {
       const state = this.#assembler.push(chunk);
       if (state !== 'incomplete') {
         this.#putBack();
-        this.#receiver.hello(this, state === 'complete' ? this.#assembler.message : undefined);
+        this.#gate.receiver.hello(this, state === 'complete' ? this.#assembler.message : undefined);
         return;
       }
       chunk = this.socket.read();
@@ -94,34 +94,75 @@ export class HeldConnection {
   #putBack(): void {
     this.#state = 'held';
     this.socket.removeListener('readable', this.#onReadable);
-    this.socket.removeListener('end', this.#onEnd);
     const bytes = this.#assembler.handedOn();
     if (bytes.length > 0 && !this.socket.readableEnded) this.socket.unshift(bytes);
   }
 
   readonly #onEnd = (): void => {
-    if (this.release()) this.#receiver.accept(this.socket);
+    if (this.release()) this.#gate.receiver.accept(this.socket);
   };
 
-  readonly #onError = (error: Error): void => {
+  readonly #onError = (error: Error): void => this.#lost(error);
+
+  readonly #onClose = (): void => this.#lost(undefined);
+
+  #lost(error: Error | undefined): void {
     this.#leave();
-    failOverStandIn((socket) => this.#receiver.accept(socket), error);
-  };
-
-  readonly #onClose = (): void => {
-    this.#leave();
-    failOverStandIn((socket) => this.#receiver.accept(socket), undefined);
-  };
-
-  readonly #onTimeout = (): void => this.fail(handshakeTimeout());
+    failOverStandIn(this.#gate.receiver, error);
+  }
 
   #leave(): void {
+    if (this.#state === 'reading') this.socket.removeListener('readable', this.#onReadable);
     this.#state = 'gone';
-    clearTimeout(this.#timer);
-    this.socket.removeListener('readable', this.#onReadable);
-    this.socket.removeListener('end', this.#onEnd);
     this.socket.removeListener('error', this.#onError);
     this.socket.removeListener('close', this.#onClose);
-    this.#receiver.left(this);
+    if (this.socket.allowHalfOpen) this.socket.removeListener('end', this.#onEnd);
+    this.#gate.left(this);
   }
+}
+
+/** The connections of one server whose ClientHello is awaited, and the one timer for all of them. */
+export class HelloGate {
+  readonly limits: HelloLimits;
+  readonly receiver: HelloReceiver;
+  /** Oldest first: every connection waits equally long. */
+  readonly #held = new Set<HeldConnection>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(limits: HelloLimits, receiver: HelloReceiver) {
+    this.limits = limits;
+    this.receiver = receiver;
+  }
+
+  get size(): number {
+    return this.#held.size;
+  }
+
+  hold(socket: Duplex): void {
+    const deadline = performance.now() + this.limits.timeout;
+    this.#held.add(new HeldConnection(socket, this, deadline));
+    this.#timer ??= setTimeout(this.#sweep, this.limits.timeout).unref();
+  }
+
+  left(held: HeldConnection): void {
+    this.#held.delete(held);
+  }
+
+  /** Hands every connection that waits to Node as it is. */
+  open(): void {
+    clearTimeout(this.#timer);
+    for (const held of [...this.#held]) if (held.release()) this.receiver.accept(held.socket);
+  }
+
+  readonly #sweep = (): void => {
+    this.#timer = undefined;
+    const now = performance.now();
+    for (const held of [...this.#held]) {
+      if (held.deadline > now) {
+        this.#timer = setTimeout(this.#sweep, held.deadline - now + 1).unref();
+        return;
+      }
+      held.fail(handshakeTimeout());
+    }
+  };
 }
