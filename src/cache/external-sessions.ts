@@ -1,0 +1,107 @@
+/** The external cache as the session cache sees it: envelopes sealed and checked, every fault counted, none passed on. */
+
+import { createHash } from 'node:crypto';
+import { requireFunction, requireObject } from '../arguments.js';
+import { openEnvelope, type SessionEntry, sealEnvelope } from '../stores/session-envelope.js';
+import type { MaybePromise, SessionStore } from '../stores/session-store.js';
+import type { Counters } from './session-statistics.js';
+
+export class ExternalSessions {
+  readonly #store: SessionStore;
+  readonly #clock: () => number;
+  readonly #counters: Counters;
+  readonly #failed = (error: unknown): undefined => {
+    if (isTimeout(error)) this.#counters.externalTimeouts++;
+    else this.#counters.externalErrors++;
+  };
+
+  constructor(store: SessionStore, clock: () => number, counters: Counters) {
+    requireObject('external', store);
+    requireFunction('external.get', store.get);
+    requireFunction('external.set', store.set);
+    requireFunction('external.delete', store.delete);
+    if (store.take !== undefined) requireFunction('external.take', store.take);
+    this.#store = store;
+    this.#clock = clock;
+    this.#counters = counters;
+  }
+
+  get(key: Uint8Array): MaybePromise<SessionEntry | undefined> {
+    return this.#attempt(
+      () => this.#store.get(key),
+      (answer) => this.#open(answer, key),
+    );
+  }
+
+  /** Gets and deletes: in one step if the store can, else the answer waits until the deletion has succeeded. */
+  take(key: Uint8Array): MaybePromise<SessionEntry | undefined> {
+    if (this.#store.take !== undefined) {
+      return this.#attempt(
+        () => this.#store.take?.(key),
+        (answer) => this.#open(answer, key),
+      );
+    }
+    return this.#attempt(
+      () => this.#store.get(key),
+      (answer) => {
+        const entry = this.#open(answer, key);
+        if (entry === undefined) return undefined;
+        return this.#attempt(
+          () => this.#store.delete(key),
+          () => entry,
+        );
+      },
+    );
+  }
+
+  /** `expiresAt` is later than `now`. */
+  set(key: Uint8Array, session: Uint8Array, fullHandshakeTime: number, expiresAt: number, now: number) {
+    const envelope = sealEnvelope(key, session, fullHandshakeTime, expiresAt);
+    const timeout = Math.ceil((expiresAt - now) / 1000);
+    return this.#attempt(() => this.#store.set(key, envelope, timeout), nothing);
+  }
+
+  delete(key: Uint8Array): void {
+    void this.#attempt(() => this.#store.delete(key), nothing);
+  }
+
+  #open(answer: unknown, key: Uint8Array): SessionEntry | undefined {
+    if (answer === undefined || answer === null) return undefined;
+    const entry = openEnvelope(answer, key, this.#clock());
+    if (entry === undefined) this.#counters.externalErrors++;
+    return entry;
+  }
+
+  /** What answers at once is answered at once; a throw or rejection is counted, and is `undefined`. */
+  #attempt<T, R>(
+    call: () => MaybePromise<T>,
+    answered: (value: T) => MaybePromise<R | undefined>,
+  ): MaybePromise<R | undefined> {
+    try {
+      const answer = call();
+      if (isPromise(answer)) return Promise.resolve(answer).then(answered).catch(this.#failed);
+      return answered(answer);
+    } catch (error) {
+      return this.#failed(error);
+    }
+  }
+}
+
+/** What the session is called outside: always 32 bytes, and never the caller's own buffer. */
+export function externalKey(id: Uint8Array): Buffer {
+  return id.length === 32 ? Buffer.from(id) : createHash('sha256').update(id).digest();
+}
+
+export function isPromise<T>(value: MaybePromise<T>): value is Promise<T> {
+  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
+}
+
+function isTimeout(error: unknown): boolean {
+  try {
+    return (error as { code?: unknown } | null | undefined)?.code === 'ERR_STORE_TIMEOUT';
+  } catch {
+    return false;
+  }
+}
+
+function nothing(): undefined {}

@@ -1,0 +1,47 @@
+/** Lookups on their way outside: what happens to a session meanwhile decides what their answer may still do. */
+
+/** One or several lookups of the same key. */
+export interface Flight {
+  lookups: number;
+  /** Removed, taken or cleared since: the answer is no longer a session. */
+  revoked: boolean;
+  /** Stored anew since: the answer must not replace what is inside. */
+  superseded: boolean;
+}
+
+/** Holds no more keys than there are lookups waiting. */
+export class Flights {
+  readonly #flights = new Map<string, Flight>();
+
+  begin(key: string): Flight {
+    let flight = this.#flights.get(key);
+    if (flight === undefined) {
+      flight = { lookups: 0, revoked: false, superseded: false };
+      this.#flights.set(key, flight);
+    }
+    flight.lookups++;
+    return flight;
+  }
+
+  end(key: string, flight: Flight): void {
+    if (--flight.lookups === 0 && this.#flights.get(key) === flight) this.#flights.delete(key);
+  }
+
+  revoke(key: string): void {
+    const flight = this.#flights.get(key);
+    if (flight === undefined) return;
+    flight.revoked = true;
+    // Lookups that begin after the removal are none of its business.
+    this.#flights.delete(key);
+  }
+
+  supersede(key: string): void {
+    const flight = this.#flights.get(key);
+    if (flight !== undefined) flight.superseded = true;
+  }
+
+  revokeAll(): void {
+    for (const flight of this.#flights.values()) flight.revoked = true;
+    this.#flights.clear();
+  }
+}

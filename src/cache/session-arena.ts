@@ -1,0 +1,312 @@
+/**
+ * Where session bytes live: slots of a size class in large chunks of memory, overwritten when they are given back.
+ *
+ * A session costs its bytes rounded up to its size class and 36 bytes beside them, instead of a Buffer, an ArrayBuffer
+ * and a record on the heap. Internal: what calls it owns the slot numbers and must not use one after `remove`.
+ */
+
+/** Slot numbers are `chunk << SLOT_BITS | position`. */
+const SLOT_BITS = 12;
+const MAX_SLOTS = 1 << SLOT_BITS;
+const FIRST_CHUNK_BYTES = 4096;
+const FULL_CHUNK_BYTES = 256 * 1024;
+
+/** The absence of a slot. */
+export const NO_SLOT = -1;
+
+/**
+ * Bytes a slot takes for a session of `length` bytes: multiples of 16 up to 512, then eight steps a doubling, so that
+ * no more than an eighth is lost.
+ */
+export function slotBytes(length: number): number {
+  if (length <= 512) return (length + 15) & ~15;
+  const step = 2 ** (28 - Math.clz32(length - 1));
+  return Math.ceil(length / step) * step;
+}
+
+class Chunk {
+  readonly id: number;
+  readonly slotBytes: number;
+  readonly capacity: number;
+  readonly bytes: Uint8Array;
+  readonly lengths: Uint32Array;
+  readonly madeAt: Float64Array;
+  readonly expiresAt: Float64Array;
+  readonly newer: Int32Array;
+  readonly older: Int32Array;
+  readonly keys: string[];
+  /** Slots below were used at least once; those above hold nothing to scan. */
+  top = 0;
+  used = 0;
+  free = NO_SLOT;
+  /** No session of this chunk expires before: exact after a sweep, a lower bound after removals. */
+  soonest = Number.POSITIVE_INFINITY;
+  /** Position in the list of the class's chunks with room. */
+  roomAt = NO_SLOT;
+
+  constructor(id: number, slot: number, capacity: number) {
+    this.id = id;
+    this.slotBytes = slot;
+    this.capacity = capacity;
+    const columns = new ArrayBuffer(capacity * 28);
+    this.madeAt = new Float64Array(columns, 0, capacity);
+    this.expiresAt = new Float64Array(columns, capacity * 8, capacity);
+    this.newer = new Int32Array(columns, capacity * 16, capacity);
+    this.older = new Int32Array(columns, capacity * 20, capacity);
+    this.lengths = new Uint32Array(columns, capacity * 24, capacity);
+    this.bytes = new Uint8Array(slot * capacity);
+    this.keys = new Array<string>(capacity).fill('');
+  }
+}
+
+/** Sweeps one chunk and, unless the limit stops it, learns when the next of its sessions expires. */
+function sweepChunk(chunk: Chunk, now: number, limit: number, expired: (slot: number) => void): number {
+  let soonest = Number.POSITIVE_INFINITY;
+  let removed = 0;
+  for (let at = 0; at < chunk.top; at++) {
+    const expiresAt = chunk.expiresAt[at] as number;
+    if (expiresAt >= now) soonest = Math.min(soonest, expiresAt);
+    else if (removed >= limit) return removed;
+    else {
+      expired((chunk.id << SLOT_BITS) | at);
+      removed++;
+    }
+  }
+  chunk.soonest = soonest;
+  return removed;
+}
+
+interface SizeClass {
+  /** Chunks that have a free slot. */
+  readonly room: Chunk[];
+  /** Bytes in all chunks of the class. */
+  bytes: number;
+}
+
+export class SessionArena {
+  readonly #chunks: (Chunk | undefined)[] = [];
+  readonly #freeIds: number[] = [];
+  readonly #classes = new Map<number, SizeClass>();
+  /** The chunk emptied last: kept, so that a cache at the edge of a chunk does not allocate at every turn. */
+  #spare: Chunk | undefined;
+  #count = 0;
+  #bytes = 0;
+  #footprint = 0;
+  #oldest = NO_SLOT;
+  #newest = NO_SLOT;
+  #soonest = Number.POSITIVE_INFINITY;
+  #cursor = 0;
+
+  /** Sessions held. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Bytes of the sessions held. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Bytes of memory taken for session bytes, used or not. */
+  get footprint(): number {
+    return this.#footprint;
+  }
+
+  /** The slot that was inserted first of those held, or {@link NO_SLOT}. */
+  get oldest(): number {
+    return this.#oldest;
+  }
+
+  /** Copies `session` into a slot, the newest. Its length is at least 1. */
+  insert(key: string, session: Uint8Array, madeAt: number, expiresAt: number): number {
+    const chunk = this.#roomFor(session.length);
+    let at = chunk.free;
+    if (at === NO_SLOT) at = chunk.top++;
+    else chunk.free = chunk.newer[at] as number;
+    if (++chunk.used === chunk.capacity) this.#full(chunk);
+    chunk.bytes.set(session, at * chunk.slotBytes);
+    chunk.keys[at] = key;
+    chunk.lengths[at] = session.length;
+    chunk.madeAt[at] = madeAt;
+    this.#expires(chunk, at, expiresAt);
+
+    const slot = (chunk.id << SLOT_BITS) | at;
+    chunk.older[at] = this.#newest;
+    chunk.newer[at] = NO_SLOT;
+    if (this.#newest === NO_SLOT) this.#oldest = slot;
+    else this.#chunkOf(this.#newest).newer[this.#newest & (MAX_SLOTS - 1)] = slot;
+    this.#newest = slot;
+    this.#count++;
+    this.#bytes += session.length;
+    return slot;
+  }
+
+  /** Overwrites the session and gives its slot back. */
+  remove(slot: number): void {
+    const chunk = this.#chunkOf(slot);
+    const at = slot & (MAX_SLOTS - 1);
+    const length = chunk.lengths[at] as number;
+    const start = at * chunk.slotBytes;
+    chunk.bytes.fill(0, start, start + length);
+    chunk.keys[at] = '';
+    chunk.expiresAt[at] = Number.POSITIVE_INFINITY;
+
+    const older = chunk.older[at] as number;
+    const newer = chunk.newer[at] as number;
+    if (older === NO_SLOT) this.#oldest = newer;
+    else this.#chunkOf(older).newer[older & (MAX_SLOTS - 1)] = newer;
+    if (newer === NO_SLOT) this.#newest = older;
+    else this.#chunkOf(newer).older[newer & (MAX_SLOTS - 1)] = older;
+
+    chunk.newer[at] = chunk.free;
+    chunk.free = at;
+    this.#count--;
+    this.#bytes -= length;
+    if (chunk.used-- === chunk.capacity) this.#hasRoom(chunk);
+    if (chunk.used === 0) this.#emptied(chunk);
+  }
+
+  key(slot: number): string {
+    return this.#chunkOf(slot).keys[slot & (MAX_SLOTS - 1)] as string;
+  }
+
+  length(slot: number): number {
+    return this.#chunkOf(slot).lengths[slot & (MAX_SLOTS - 1)] as number;
+  }
+
+  madeAt(slot: number): number {
+    return this.#chunkOf(slot).madeAt[slot & (MAX_SLOTS - 1)] as number;
+  }
+
+  expiresAt(slot: number): number {
+    return this.#chunkOf(slot).expiresAt[slot & (MAX_SLOTS - 1)] as number;
+  }
+
+  /** Makes the session's times the earlier of its own and the given ones. */
+  shorten(slot: number, madeAt: number, expiresAt: number): void {
+    const chunk = this.#chunkOf(slot);
+    const at = slot & (MAX_SLOTS - 1);
+    chunk.madeAt[at] = Math.min(chunk.madeAt[at] as number, madeAt);
+    this.#expires(chunk, at, Math.min(chunk.expiresAt[at] as number, expiresAt));
+  }
+
+  /** A copy of the session. */
+  read(slot: number): Buffer {
+    const view = this.view(slot);
+    const copy = Buffer.allocUnsafe(view.length);
+    copy.set(view);
+    return copy;
+  }
+
+  /** The session in place: for comparing, and for tests. */
+  view(slot: number): Uint8Array {
+    const chunk = this.#chunkOf(slot);
+    const at = slot & (MAX_SLOTS - 1);
+    const start = at * chunk.slotBytes;
+    return chunk.bytes.subarray(start, start + (chunk.lengths[at] as number));
+  }
+
+  /**
+   * Calls `expired`, which must remove it, for each slot whose time is over at `now`, at most `limit` times.
+   *
+   * Goes on where the last sweep stopped; chunks in which nothing can have expired cost one comparison, and the whole
+   * arena one as long as nothing in it can have.
+   *
+   * @returns how many; fewer than `limit` means that none is left
+   */
+  sweep(now: number, limit: number, expired: (slot: number) => void): number {
+    if (now <= this.#soonest) return 0;
+    const chunks = this.#chunks;
+    let removed = 0;
+    for (let left = chunks.length; left > 0; left--) {
+      if (this.#cursor >= chunks.length) this.#cursor = 0;
+      const chunk = chunks[this.#cursor];
+      if (chunk !== undefined && chunk.soonest < now) removed += sweepChunk(chunk, now, limit - removed, expired);
+      // Left behind its time, the chunk has more than the limit allows.
+      if (chunk !== undefined && chunk.soonest < now) return removed;
+      this.#cursor++;
+    }
+    this.#soonest = chunks.reduce(
+      (soonest, chunk) => Math.min(soonest, chunk?.soonest ?? soonest),
+      Number.POSITIVE_INFINITY,
+    );
+    return removed;
+  }
+
+  /** Overwrites and gives back everything. */
+  clear(): void {
+    for (const chunk of this.#chunks) chunk?.bytes.fill(0);
+    this.#chunks.length = 0;
+    this.#freeIds.length = 0;
+    this.#classes.clear();
+    this.#spare = undefined;
+    this.#count = this.#bytes = this.#footprint = this.#cursor = 0;
+    this.#oldest = this.#newest = NO_SLOT;
+    this.#soonest = Number.POSITIVE_INFINITY;
+  }
+
+  #chunkOf(slot: number): Chunk {
+    return this.#chunks[slot >>> SLOT_BITS] as Chunk;
+  }
+
+  #expires(chunk: Chunk, at: number, expiresAt: number): void {
+    chunk.expiresAt[at] = expiresAt;
+    if (expiresAt < chunk.soonest) chunk.soonest = expiresAt;
+    if (expiresAt < this.#soonest) this.#soonest = expiresAt;
+  }
+
+  #roomFor(length: number): Chunk {
+    const size = slotBytes(length);
+    let kind = this.#classes.get(size);
+    if (kind === undefined) {
+      kind = { room: [], bytes: 0 };
+      this.#classes.set(size, kind);
+    }
+    return kind.room[kind.room.length - 1] ?? this.#grow(size, kind);
+  }
+
+  /** Doubles the class until its chunks are of full size: few sessions take little, many take few chunks. */
+  #grow(size: number, kind: SizeClass): Chunk {
+    const bytes = Math.min(Math.max(kind.bytes, FIRST_CHUNK_BYTES), FULL_CHUNK_BYTES);
+    const capacity = Math.min(Math.max(Math.floor(bytes / size), 1), MAX_SLOTS);
+    const id = this.#freeIds.pop() ?? this.#chunks.length;
+    const chunk = new Chunk(id, size, capacity);
+    this.#chunks[id] = chunk;
+    kind.bytes += chunk.bytes.length;
+    this.#footprint += chunk.bytes.length;
+    this.#hasRoom(chunk);
+    return chunk;
+  }
+
+  #hasRoom(chunk: Chunk): void {
+    const { room } = this.#classes.get(chunk.slotBytes) as SizeClass;
+    chunk.roomAt = room.length;
+    room.push(chunk);
+  }
+
+  #full(chunk: Chunk): void {
+    const { room } = this.#classes.get(chunk.slotBytes) as SizeClass;
+    const last = room.pop() as Chunk;
+    if (last !== chunk) {
+      room[chunk.roomAt] = last;
+      last.roomAt = chunk.roomAt;
+    }
+    chunk.roomAt = NO_SLOT;
+  }
+
+  #emptied(chunk: Chunk): void {
+    chunk.top = 0;
+    chunk.free = NO_SLOT;
+    chunk.soonest = Number.POSITIVE_INFINITY;
+    const spare = this.#spare;
+    this.#spare = chunk;
+    if (spare === undefined || spare === chunk || spare.used > 0) return;
+    this.#full(spare);
+    const kind = this.#classes.get(spare.slotBytes) as SizeClass;
+    kind.bytes -= spare.bytes.length;
+    if (kind.bytes === 0) this.#classes.delete(spare.slotBytes);
+    this.#footprint -= spare.bytes.length;
+    this.#chunks[spare.id] = undefined;
+    this.#freeIds.push(spare.id);
+  }
+}

@@ -1,0 +1,384 @@
+/**
+ * The cache of sessions, with the modes, modifiers and statistics of OpenSSL's.
+ *
+ * @module
+ */
+
+import { inspect } from 'node:util';
+import {
+  outOfRange,
+  requireBytes,
+  requireFunction,
+  requireInteger,
+  requireNumber,
+  requireObject,
+  requireString,
+} from '../arguments.js';
+import type { SessionEntry } from '../stores/session-envelope.js';
+import type { MaybePromise } from '../stores/session-store.js';
+import { ExternalSessions, externalKey, isPromise } from './external-sessions.js';
+import { type Flight, Flights } from './flights.js';
+import { NO_SLOT } from './session-arena.js';
+import { requireMode, SessionCacheMode } from './session-cache-mode.js';
+import {
+  keyOf,
+  type SessionCacheOptions,
+  type SessionLifetime,
+  type SessionSide,
+  sideFlag,
+} from './session-cache-options.js';
+import { makeCounters, type SessionCacheEvent, type SessionCacheStatistics } from './session-statistics.js';
+import { SessionTable } from './session-table.js';
+
+export type {
+  SessionCacheEvent,
+  SessionCacheOptions,
+  SessionCacheStatistics,
+  SessionEntry,
+  SessionLifetime,
+  SessionSide,
+};
+
+const AUTO_CLEAR_EVERY = 255;
+/**
+ * Sessions that one automatic clearing removes at most; the next stores go on with the rest. A cache of the default
+ * size is always cleared whole, as OpenSSL does, and a large one does not stop the event loop.
+ */
+const AUTO_CLEAR_LIMIT = 20_480;
+const LAST_TIME = 8_640_000_000_000_000;
+
+const EVENTS = {
+  accept: 'accept',
+  acceptGood: 'acceptGood',
+  connect: 'connect',
+  connectGood: 'connectGood',
+  hit: 'hits',
+} as const;
+
+/**
+ * A bounded cache of TLS sessions by session ID, in memory, with an external cache behind or instead of it.
+ *
+ * Session bytes are copied in and out, and overwritten when a session is removed, replaced, evicted or expired. When it
+ * is full the oldest session goes: a hit neither renews a session's place nor its lifetime, which ends `timeout` seconds
+ * after it was stored (at that moment it is still good, as in OpenSSL).
+ *
+ * IDs are `Uint8Array` of at most 1024 bytes: any other type is a `TypeError`, a longer one a `RangeError`. A session
+ * with an empty ID, an empty session, and one longer than `maxBytes` are not kept. No fault of the external cache is
+ * ever thrown or rejected with: it is counted, and the session is a miss.
+ *
+ * @example
+ * ```ts
+ * const cache = new SessionCache({ timeout: 7200, maxSessions: 100_000 });
+ * server.on('newSession', (id, session, done) => { cache.store(id, session); done(); });
+ * server.on('resumeSession', async (id, done) => done(null, (await cache.lookup(id)) ?? null));
+ * ```
+ */
+export class SessionCache {
+  readonly #maxSessions: number;
+  readonly #maxBytes: number;
+  readonly #timeout: number;
+  readonly #clock: () => number;
+  readonly #external: ExternalSessions | undefined;
+  readonly #table: SessionTable;
+  readonly #counters = makeCounters();
+  readonly #flights = new Flights();
+  readonly #stored = { server: 0, client: 0 };
+  #mode: SessionCacheMode;
+  #clearing = false;
+  #closed = false;
+
+  /**
+   * @throws TypeError if an option is of the wrong type
+   * @throws RangeError if a number is out of range, or `mode` has bits that are no flag
+   */
+  constructor(options: SessionCacheOptions = {}) {
+    requireObject('options', options);
+    const { mode = SessionCacheMode.Server, maxSessions = 20_480, maxBytes = 64 * 1024 * 1024 } = options;
+    const { timeout = 300, external, clock = Date.now } = options;
+    this.#mode = requireMode(mode);
+    this.#maxSessions = requireInteger('maxSessions', maxSessions, 1, 2 ** 24);
+    this.#maxBytes = requireInteger('maxBytes', maxBytes, 1, 2 ** 40, 'bytes');
+    this.#timeout = requireNumber('timeout', timeout, 1, 604_800, 'seconds');
+    this.#clock = requireFunction('clock', clock);
+    this.#external = external === undefined ? undefined : new ExternalSessions(external, clock, this.#counters);
+    this.#table = new SessionTable(this.#maxSessions, this.#maxBytes, (bytes) => {
+      this.#counters.cacheFull++;
+      this.#counters.evictedBytes += bytes;
+    });
+  }
+
+  /** The mode in force: SSL_CTX_get_session_cache_mode(3). */
+  get mode(): SessionCacheMode {
+    return this.#mode;
+  }
+
+  /** Seconds that a session lives: SSL_CTX_get_timeout(3). */
+  get timeout(): number {
+    return this.#timeout;
+  }
+
+  /**
+   * Changes the mode: SSL_CTX_set_session_cache_mode(3). Sessions held stay.
+   *
+   * @returns the mode before
+   * @throws TypeError if it is not an integer
+   * @throws RangeError if it has bits that are no flag
+   */
+  setMode(mode: SessionCacheMode): SessionCacheMode {
+    const previous = this.#mode;
+    this.#mode = requireMode(mode);
+    return previous;
+  }
+
+  /** Sessions in the internal cache, expired ones that were not removed yet included. */
+  get size(): number {
+    return this.#table.size;
+  }
+
+  /** Bytes of the sessions in the internal cache. */
+  get bytes(): number {
+    return this.#table.bytes;
+  }
+
+  /** The counters, as they are now: SSL_CTX_sess_number(3) and its family. */
+  get statistics(): SessionCacheStatistics {
+    return Object.freeze({ number: this.#table.size, ...this.#counters });
+  }
+
+  /**
+   * Adds a session to the internal cache by hand, whatever the mode says: SSL_CTX_add_session(3).
+   *
+   * @returns false if it was not kept, or was held already with the same bytes
+   */
+  add(id: Uint8Array, session: Uint8Array): boolean {
+    const key = keyOf(id);
+    requireBytes('session', session, 0, Number.MAX_SAFE_INTEGER);
+    if (key === '' || this.#closed) return false;
+    const now = this.#clock();
+    this.#flights.supersede(key);
+    return this.#table.put(key, session, now, now + this.#timeout * 1000, now);
+  }
+
+  /**
+   * Removes a session from the internal cache, and from the external one, which is not waited for:
+   * SSL_CTX_remove_session(3). A lookup that is on its way outside no longer finds it.
+   *
+   * @returns whether the internal cache held it
+   */
+  remove(id: Uint8Array): boolean {
+    const key = keyOf(id);
+    if (key === '' || this.#closed) return false;
+    this.#flights.revoke(key);
+    const slot = this.#table.find(key);
+    if (slot !== NO_SLOT) this.#table.remove(slot);
+    this.#external?.delete(externalKey(id));
+    return slot !== NO_SLOT;
+  }
+
+  /** The session in the internal cache, whatever the mode says. Counts nothing; an expired session is removed. */
+  get(id: Uint8Array): Buffer | undefined {
+    const slot = this.#table.find(keyOf(id));
+    if (slot === NO_SLOT) return undefined;
+    if (!this.#table.expired(slot, this.#clock())) return this.#table.read(slot);
+    this.#table.remove(slot);
+    return undefined;
+  }
+
+  /**
+   * Keeps a session after a handshake, as the mode says: nowhere if the side's flag is off; inside unless
+   * `NoInternalStore`; outside whenever there is an external cache. Every 255th session kept of a side clears expired
+   * sessions, unless `NoAutoClear`.
+   *
+   * @param side the side that made the session
+   * @param lifetime times that differ from "made now"
+   * @returns a promise only if the external cache returned one; it is fulfilled when the write has succeeded or failed
+   * @throws TypeError | RangeError for wrong arguments; never for what the external cache does
+   */
+  store(
+    id: Uint8Array,
+    session: Uint8Array,
+    side: SessionSide = 'server',
+    lifetime: SessionLifetime = {},
+  ): MaybePromise<void> {
+    const key = keyOf(id);
+    requireBytes('session', session, 0, Number.MAX_SAFE_INTEGER);
+    const flag = sideFlag(side);
+    requireObject('lifetime', lifetime);
+    const { fullHandshakeTime, expiresAt } = lifetime;
+    if (fullHandshakeTime !== undefined) requireNumber('fullHandshakeTime', fullHandshakeTime, 0, LAST_TIME, 'ms');
+    if (expiresAt !== undefined) requireNumber('expiresAt', expiresAt, 0, Number.POSITIVE_INFINITY, 'ms');
+    if ((this.#mode & flag) === 0 || key === '' || this.#closed) return;
+
+    const now = this.#clock();
+    const made = Math.floor(Math.min(fullHandshakeTime ?? now, now));
+    const expiry = Math.floor(Math.min(expiresAt ?? Number.POSITIVE_INFINITY, now + this.#timeout * 1000));
+    let written: MaybePromise<void>;
+    if (session.length > 0 && session.length <= this.#maxBytes && expiry > now) {
+      this.#flights.supersede(key);
+      if ((this.#mode & SessionCacheMode.NoInternalStore) === 0) this.#table.put(key, session, made, expiry, now);
+      written = this.#external?.set(externalKey(id), session, made, expiry, now);
+    }
+    this.#autoClear(side, now);
+    return written;
+  }
+
+  /**
+   * The session that a client shows, as OpenSSL's servers look for it: inside unless `NoInternalLookup`, and if it is
+   * not there, outside. `Client` and `Server` have no part in it: they say what is kept, and a cache whose mode is
+   * `Off` finds what `add` put there. One found outside is copied inside, with the times it has, unless
+   * `NoInternalStore`.
+   *
+   * An expired session counts as `timeouts`, is removed inside and outside, and no more is asked.
+   *
+   * @param side `'client'` to look for a client: `NoInternalLookup` then has no effect, and nothing is counted
+   * @returns a copy; a promise only if the external cache was asked and returned one, which never rejects
+   */
+  lookup(id: Uint8Array, side: SessionSide = 'server'): MaybePromise<Buffer | undefined> {
+    return sessionOf(this.lookupEntry(id, side));
+  }
+
+  /** {@link lookup}, with the times of the session. */
+  lookupEntry(id: Uint8Array, side: SessionSide = 'server'): MaybePromise<SessionEntry | undefined> {
+    const key = keyOf(id);
+    const server = sideFlag(side) === SessionCacheMode.Server;
+    if (key === '' || this.#closed) return undefined;
+    if (!server || (this.#mode & SessionCacheMode.NoInternalLookup) === 0) {
+      const slot = this.#table.find(key);
+      if (slot !== NO_SLOT) {
+        const entry = this.#found(slot, server);
+        if (entry === undefined) this.remove(id);
+        return entry;
+      }
+      if (server) this.#counters.misses++;
+    }
+    if (this.#external === undefined) return undefined;
+    const outside = externalKey(id);
+    const answer = this.#external.get(outside);
+    if (!isPromise(answer)) return this.#arrived(outside, key, answer, server);
+    const flight = this.#flights.begin(key);
+    return answer.then((entry) => {
+      this.#flights.end(key, flight);
+      return flight.revoked ? undefined : this.#arrived(outside, key, entry, server, flight);
+    });
+  }
+
+  /**
+   * {@link lookup}, and the session is gone: of any number of callers at most one gets it.
+   *
+   * With an external cache that one alone decides, by its `take`; the internal copy is dropped, and neither found nor
+   * missed. A store without `take` is asked to get and then to delete, which is not atomic: two hosts may both be
+   * answered. If the deletion fails there is no answer.
+   */
+  take(id: Uint8Array, side: SessionSide = 'server'): MaybePromise<Buffer | undefined> {
+    return sessionOf(this.takeEntry(id, side));
+  }
+
+  /** {@link take}, with the times of the session. */
+  takeEntry(id: Uint8Array, side: SessionSide = 'server'): MaybePromise<SessionEntry | undefined> {
+    const key = keyOf(id);
+    const server = sideFlag(side) === SessionCacheMode.Server;
+    if (key === '' || this.#closed) return undefined;
+    this.#flights.revoke(key);
+    const slot = this.#table.find(key);
+    const looks = this.#external === undefined && (!server || (this.#mode & SessionCacheMode.NoInternalLookup) === 0);
+    const entry = looks && slot !== NO_SLOT ? this.#found(slot, server) : undefined;
+    if (slot !== NO_SLOT) this.#table.remove(slot);
+    else if (looks && server) this.#counters.misses++;
+    if (this.#external === undefined) return entry;
+    const answer = this.#external.take(externalKey(id));
+    if (!isPromise(answer)) return this.#answered(answer, server);
+    return answer.then((taken) => (this.#closed ? undefined : this.#answered(taken, server)));
+  }
+
+  /**
+   * Counts a handshake: the cache sees sessions, not handshakes, so those who complete them tell it.
+   *
+   * @throws TypeError if `event` is not a string
+   * @throws RangeError if it is no event
+   */
+  count(event: SessionCacheEvent): void {
+    if (!Object.hasOwn(EVENTS, requireString('event', event))) {
+      throw outOfRange('event', `one of ${Object.keys(EVENTS).join(', ')}`, event);
+    }
+    this.#counters[EVENTS[event]]++;
+  }
+
+  /**
+   * Removes sessions from the internal cache whose time is over: SSL_CTX_flush_sessions(3). Synchronous; costs next to
+   * nothing when there is none. See {@link SessionFlusher} for large caches.
+   *
+   * @param now milliseconds since 1970. Default: the clock's
+   * @param limit how many to remove at most. Default: all
+   * @returns how many were removed; fewer than `limit` means that none is left
+   */
+  flush(now: number = this.#clock(), limit: number = Number.POSITIVE_INFINITY): number {
+    requireNumber('now', now, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY, 'ms');
+    requireNumber('limit', limit, 0, Number.POSITIVE_INFINITY, 'sessions');
+    return this.#table.flush(now, limit);
+  }
+
+  /** Removes all sessions from the internal cache. Lookups on their way outside find nothing. */
+  clear(): void {
+    this.#flights.revokeAll();
+    this.#table.clear();
+  }
+
+  /** Clears the internal cache and closes it: nothing is kept nor found any more. The external cache stays open. */
+  [Symbol.dispose](): void {
+    this.#closed = true;
+    this.clear();
+  }
+
+  /** Counts only: neither IDs nor session bytes. */
+  [inspect.custom](_depth: number, options: object): string {
+    const { mode, size, bytes, statistics } = this;
+    const external = this.#external !== undefined;
+    const shown = { mode, size, bytes, maxSessions: this.#maxSessions, maxBytes: this.#maxBytes, external, statistics };
+    return `SessionCache ${inspect(shown, options)}`;
+  }
+
+  #entry(slot: number): SessionEntry {
+    const table = this.#table;
+    return { session: table.read(slot), fullHandshakeTime: table.madeAt(slot), expiresAt: table.expiresAt(slot) };
+  }
+
+  #found(slot: number, server: boolean): SessionEntry | undefined {
+    if (!this.#table.expired(slot, this.#clock())) return this.#entry(slot);
+    if (server) this.#counters.timeouts++;
+    return undefined;
+  }
+
+  #answered(entry: SessionEntry | undefined, server: boolean): SessionEntry | undefined {
+    if (entry === undefined) return undefined;
+    if (server) this.#counters.callbackHits++;
+    if (this.#clock() <= entry.expiresAt) return entry;
+    if (server) this.#counters.timeouts++;
+    return undefined;
+  }
+
+  #arrived(
+    outside: Buffer,
+    key: string,
+    entry: SessionEntry | undefined,
+    server: boolean,
+    flight?: Flight,
+  ): SessionEntry | undefined {
+    const good = this.#answered(entry, server);
+    if (good !== undefined) {
+      if ((this.#mode & SessionCacheMode.NoInternalStore) === 0 && flight?.superseded !== true) {
+        this.#table.put(key, good.session, good.fullHandshakeTime, good.expiresAt, this.#clock());
+      }
+    } else if (entry !== undefined) this.#external?.delete(outside);
+    return good;
+  }
+
+  #autoClear(side: SessionSide, now: number): void {
+    const due = ++this.#stored[side] % AUTO_CLEAR_EVERY === 0;
+    if ((this.#mode & SessionCacheMode.NoAutoClear) !== 0) this.#clearing = false;
+    else if (due || this.#clearing) this.#clearing = this.#table.flush(now, AUTO_CLEAR_LIMIT) === AUTO_CLEAR_LIMIT;
+  }
+}
+
+function sessionOf(answer: MaybePromise<SessionEntry | undefined>): MaybePromise<Buffer | undefined> {
+  return isPromise(answer) ? answer.then((entry) => entry?.session) : answer?.session;
+}

@@ -1,0 +1,94 @@
+/** The internal cache: the arena and its index, bounded in sessions and bytes. Knows neither modes nor statistics. */
+
+import { NO_SLOT, SessionArena } from './session-arena.js';
+import { SessionIndex } from './session-index.js';
+
+export class SessionTable {
+  readonly #arena = new SessionArena();
+  readonly #index: SessionIndex;
+  readonly #maxSessions: number;
+  readonly #maxBytes: number;
+  readonly #onEvict: (bytes: number) => void;
+  readonly #drop = (slot: number): void => {
+    this.#index.delete(this.#arena.key(slot));
+    this.#arena.remove(slot);
+  };
+
+  constructor(maxSessions: number, maxBytes: number, onEvict: (bytes: number) => void) {
+    this.#index = new SessionIndex(maxSessions);
+    this.#maxSessions = maxSessions;
+    this.#maxBytes = maxBytes;
+    this.#onEvict = onEvict;
+  }
+
+  get size(): number {
+    return this.#arena.count;
+  }
+
+  get bytes(): number {
+    return this.#arena.bytes;
+  }
+
+  /** The slot of `key`, expired or not. */
+  find(key: string): number {
+    return this.#index.get(key) ?? NO_SLOT;
+  }
+
+  expired(slot: number, now: number): boolean {
+    return now > this.#arena.expiresAt(slot);
+  }
+
+  read(slot: number): Buffer {
+    return this.#arena.read(slot);
+  }
+
+  madeAt(slot: number): number {
+    return this.#arena.madeAt(slot);
+  }
+
+  expiresAt(slot: number): number {
+    return this.#arena.expiresAt(slot);
+  }
+
+  /**
+   * Keeps a session as the newest, evicting the oldest where there is no room.
+   *
+   * @returns false if nothing was added: too long, over already, or the same bytes are held under that key; those stay
+   *   where they are in the order and live no longer than before, but shorter if the new times say so
+   */
+  put(key: string, session: Uint8Array, madeAt: number, expiresAt: number, now: number): boolean {
+    if (session.length === 0 || session.length > this.#maxBytes || now > expiresAt) return false;
+    const held = this.find(key);
+    if (held !== NO_SLOT) {
+      if (!this.expired(held, now) && Buffer.compare(this.#arena.view(held), session) === 0) {
+        this.#arena.shorten(held, madeAt, expiresAt);
+        return false;
+      }
+      this.#drop(held);
+    }
+    while (this.size >= this.#maxSessions || this.bytes + session.length > this.#maxBytes) this.#evictOldest();
+    this.#index.set(key, this.#arena.insert(key, session, madeAt, expiresAt));
+    return true;
+  }
+
+  remove(slot: number): void {
+    this.#drop(slot);
+  }
+
+  /** Removes what is over at `now`, at most `limit` sessions; fewer than that means none is left. */
+  flush(now: number, limit: number): number {
+    return this.#arena.sweep(now, limit, this.#drop);
+  }
+
+  clear(): void {
+    this.#index.clear();
+    this.#arena.clear();
+  }
+
+  #evictOldest(): void {
+    const slot = this.#arena.oldest;
+    this.#onEvict(this.#arena.length(slot));
+    this.#index.evict(this.#arena.key(slot));
+    this.#arena.remove(slot);
+  }
+}
