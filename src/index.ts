@@ -4,5 +4,28 @@
  * @module
  */
 
+export {
+  SessionCache,
+  type SessionCacheEvent,
+  type SessionCacheOptions,
+  type SessionCacheStatistics,
+  type SessionEntry,
+  type SessionLifetime,
+  type SessionSide,
+} from './cache/session-cache.js';
+export { SessionCacheMode } from './cache/session-cache-mode.js';
 export { ResumptionError, type ResumptionErrorCode } from './errors.js';
+export { digestParameters, type PemInput, type PolicyParameters } from './guard/parameters-digest.js';
+export type { NotResumedReason } from './guard/resumption-rules.js';
+export {
+  SessionIdContextGuard,
+  type SessionIdContextGuardOptions,
+  type SessionPolicy,
+} from './guard/session-id-context-guard.js';
+export type { ResumptionConnection, ResumptionWay } from './server/connection.js';
+export { type ReadClientHelloOptions, readClientHello } from './server/read-client-hello.js';
+export type { SecuredTlsOptions, ServerTlsOptions } from './server/secure-options.js';
+export { ServerResumption, type ServerResumptionOptions } from './server/server-resumption.js';
 export type { MaybePromise, SessionStore } from './stores/session-store.js';
+export { type ClientHello, type PskIdentity, parseClientHello } from './wire/client-hello.js';
+export { type DecodeOptions, decodeSslSession, type SslSession } from './wire/ssl-session.js';
