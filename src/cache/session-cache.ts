@@ -212,12 +212,12 @@ export class SessionCache {
     const now = this.#clock();
     const made = Math.floor(Math.min(fullHandshakeTime ?? now, now));
     const expiry = Math.floor(Math.min(expiresAt ?? Number.POSITIVE_INFINITY, now + this.#timeout * 1000));
-    let written: MaybePromise<void>;
-    if (session.length > 0 && session.length <= this.#maxBytes && expiry > now) {
+    const kept = session.length > 0 && session.length <= this.#maxBytes && expiry > now;
+    if (kept) {
       this.#flights.supersede(key);
       if ((this.#mode & SessionCacheMode.NoInternalStore) === 0) this.#table.put(key, session, made, expiry, now);
-      written = this.#external?.set(externalKey(id), session, made, expiry, now);
     }
+    const written = kept ? this.#external?.set(externalKey(id), session, made, expiry, now) : undefined;
     this.#autoClear(side, now);
     return written;
   }
