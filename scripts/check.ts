@@ -34,6 +34,7 @@ const CHECKS: readonly Check[] = [
     command: () => program('knip/bin/knip.js', '--treat-config-hints-as-errors'),
   },
   { name: 'house', says: 'the rules of the house', command: () => script('check-house') },
+  { name: 'lock', says: 'the lock file is whole', command: () => [...script('complete-lock'), '--check'] },
   { name: 'build', says: 'the package builds', command: () => program('tsup/dist/cli-default.js', '--silent') },
   {
     name: 'publint',
