@@ -73,8 +73,8 @@ async function measure(keyType: KeyType, version: Version, mutual: boolean): Pro
     execArgv: ['--import', 'tsx', '--expose-gc'],
   });
   const [{ ports }] = (await once(child, 'message')) as [{ ports: Record<string, number> }];
-  const read = async (): Promise<Reading> => {
-    child.send('read');
+  const read = async (moment: 'before' | 'after'): Promise<Reading> => {
+    child.send(moment);
     return ((await once(child, 'message')) as [Reading])[0];
   };
   const clients = Object.fromEntries(
@@ -95,9 +95,9 @@ async function measure(keyType: KeyType, version: Version, mutual: boolean): Pro
     for (const { name, client, resume } of order) {
       // The first of each slot is a full handshake: made before the reading.
       if (resume) await client.batch(true);
-      const before = await read();
+      const before = await read('before');
       await client.batch(resume);
-      const after = await read();
+      const after = await read('after');
       const resumed = after.resumed - before.resumed;
       if (after.accepted - before.accepted !== BATCH || resumed !== (resume ? BATCH : 0)) {
         throw new Error(`${name} ${version}: ${resumed} of ${after.accepted - before.accepted} resumed`);

@@ -42,8 +42,8 @@ for (const [name, server] of Object.entries(servers)) {
   ports[name] = (server.address() as AddressInfo).port;
 }
 
-process.on('message', () => {
-  (globalThis as { gc?: () => void }).gc?.();
+process.on('message', (moment: 'before' | 'after') => {
+  if (moment === 'before') (globalThis as { gc?: () => void }).gc?.();
   const { user, system } = process.cpuUsage();
   process.send?.({ cpu: user + system, accepted, resumed });
 });

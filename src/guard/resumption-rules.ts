@@ -30,7 +30,9 @@ export type NotResumedReason =
   /** Answered, but OpenSSL went on in full: a HelloRetryRequest, or a policy of its own. */
   | 'not-taken'
   /** The external cache did not answer in time. */
-  | 'store-timeout';
+  | 'store-timeout'
+  /** The cache, its clock or its store threw. */
+  | 'lookup-failed';
 
 const TLS_1_2 = 0x0303;
 const TLS_1_3 = 0x0304;

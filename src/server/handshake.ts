@@ -2,6 +2,7 @@
 
 import { AsyncResource } from 'node:async_hooks';
 import type { SecureContext, TLSSocket } from 'node:tls';
+import { isPromise } from '../cache/external-sessions.js';
 import type { SessionCache, SessionEntry } from '../cache/session-cache.js';
 import {
   findOffer,
@@ -93,12 +94,14 @@ export class Handshake extends AsyncResource {
       callback(null, null);
       return;
     }
-    const found = this.#find(offer.sessionId);
-    if (!(found instanceof Promise)) {
-      callback(null, this.#judge(offer, found));
+    this.#reason = 'unknown';
+    const found = this.#attempt(() => this.#find(offer.sessionId));
+    if (!isPromise(found)) {
+      const session = this.#attempt(() => this.#judge(offer, found));
+      callback(null, session ?? null);
       return;
     }
-    const settle = (entry: SessionEntry | undefined, reason: NotResumedReason = 'unknown'): void => {
+    const settle = (entry: SessionEntry | undefined): void => {
       clearTimeout(deadline);
       if (!this.#answering) {
         this.#taken = this.#setting.singleUse ? entry : undefined;
@@ -106,11 +109,25 @@ export class Handshake extends AsyncResource {
         return;
       }
       this.#answering = false;
-      callback(null, this.#judge(offer, entry, reason));
+      const session = this.#attempt(() => this.#judge(offer, entry));
+      callback(null, session ?? null);
     };
     this.#answering = true;
-    const deadline = setTimeout(settle, this.#setting.lookupTimeout, undefined, 'store-timeout');
+    const deadline = setTimeout(() => {
+      this.#reason = 'store-timeout';
+      settle(undefined);
+    }, this.#setting.lookupTimeout);
     found.then(settle, () => settle(undefined));
+  }
+
+  /** Node waits for an answer whatever a clock or a cache of the application throws. */
+  #attempt<T>(act: () => T): T | undefined {
+    try {
+      return act();
+    } catch {
+      this.#reason = 'lookup-failed';
+      return undefined;
+    }
   }
 
   #find(sessionId: Buffer): MaybePromise<SessionEntry | undefined> {
@@ -119,11 +136,8 @@ export class Handshake extends AsyncResource {
     return singleUse ? cache.takeEntry(this.#key) : cache.lookupEntry(this.#key);
   }
 
-  #judge(offer: ResumptionOffer, entry: SessionEntry | undefined, reason: NotResumedReason = 'unknown'): Buffer | null {
-    if (entry === undefined) {
-      this.#reason = reason;
-      return null;
-    }
+  #judge(offer: ResumptionOffer, entry: SessionEntry | undefined): Buffer | null {
+    if (entry === undefined) return null;
     if (this.#setting.singleUse) this.#taken = entry;
     if (this.#over) {
       this.#putBack();

@@ -8,6 +8,18 @@ import { digestParameters, type PolicyParameters } from '../guard/parameters-dig
 /** Options of `tls.createServer`; those of `https` and `http2` extend them. */
 export type ServerTlsOptions = tls.TlsOptions;
 
+/** What `secure()` adds to the options of a server, or puts in their place. */
+export interface SecuredTlsOptions {
+  /** With SSL_OP_NO_TICKET, and SSL_OP_NO_RENEGOTIATION unless that is left out. */
+  secureOptions: number;
+  /** The guard's name. */
+  sessionIdContext: string;
+  /** Seconds. */
+  sessionTimeout: number;
+  /** 48 bytes that encrypt nothing while tickets are stateful; by them `attach` knows the options again. */
+  ticketKeys: Buffer;
+}
+
 /** Answers a server name with a context (Node's `SNICallback`). */
 export type ServerNameCallback = NonNullable<tls.TlsOptions['SNICallback']>;
 

@@ -7,6 +7,7 @@
 import { constants } from 'node:crypto';
 import { type SecureContext, type SecureContextOptions, Server as TlsServer } from 'node:tls';
 import { requireFunction, requireInteger, requireObject, wrongType } from '../arguments.js';
+import { isPromise } from '../cache/external-sessions.js';
 import { SessionCache } from '../cache/session-cache.js';
 import { ResumptionError } from '../errors.js';
 import { SessionIdContextGuard } from '../guard/session-id-context-guard.js';
@@ -18,6 +19,7 @@ import { ticketKeysOf } from './node-tls-server.js';
 import {
   handshakeTimeoutOf,
   type SecuredOptions,
+  type SecuredTlsOptions,
   type ServerNameCallback,
   type ServerTlsOptions,
   serverNameCallbackOf,
@@ -132,7 +134,7 @@ export class ServerResumption {
    * @throws TypeError or RangeError for an option out of range: `sessionTimeout` over 604 800 s (RFC 8446 §4.6.1), a
    *   `sessionIdContext` that is not the guard's name
    */
-  secure<T extends ServerTlsOptions>(options: T): T {
+  secure<T extends object>(options: T & ServerTlsOptions): T & SecuredTlsOptions {
     const added = stateful(options, this.#defaults());
     const ticketKeys = ticketKeysFor(options);
     const serverNameCallback = serverNameCallbackOf(options);
@@ -250,7 +252,7 @@ export class ServerResumption {
   }
 
   readonly #written = (write: MaybePromise<void>): void => {
-    if (!(write instanceof Promise)) return;
+    if (!isPromise(write)) return;
     const settled: Promise<void> = write.catch(() => {}).finally(() => this.#writes.delete(settled));
     this.#writes.add(settled);
   };

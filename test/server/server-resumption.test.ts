@@ -429,10 +429,11 @@ describe('attach', () => {
   it('hands connections that still wait to Node when it is disposed of', async () => {
     const { port, attached, seen } = await start();
     const hello = await clientHelloOf(only('TLSv1.3'));
-    const [near, far] = [net.connect(port, '127.0.0.1'), new Promise<Buffer>((resolve) => setTimeout(resolve, 0))];
+    const near = net.connect(port, '127.0.0.1');
+    await once(near, 'connect');
     near.write(hello.subarray(0, 100));
-    await far;
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await comeBack(port);
+    seen.length = 0;
     attached[Symbol.dispose]();
     near.write(hello.subarray(100));
     const [answer] = await once(near, 'data');
