@@ -60,6 +60,7 @@ async function visit({ port, host, certificate, version, comeBack }: Visits): Pr
   const received = new Promise<Buffer>((resolve) => socket.once('session', resolve));
   await once(socket, 'secureConnect');
   const milliseconds = performance.now() - start;
+  const resumed = socket.isSessionReused();
   const next = await receiveSession(socket, received);
   if (next) sessions.set(version, next);
   else sessions.delete(version);
@@ -67,7 +68,7 @@ async function visit({ port, host, certificate, version, comeBack }: Visits): Pr
   socket.end();
   socket.resume();
   await closed;
-  return { resumed: socket.isSessionReused(), milliseconds, bytes: raw.bytesRead + raw.bytesWritten };
+  return { resumed, milliseconds, bytes: raw.bytesRead + raw.bytesWritten };
 }
 
 async function answer(request: Visits): Promise<Answer> {

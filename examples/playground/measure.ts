@@ -37,7 +37,7 @@ export interface MeasureOptions {
 }
 
 /** Full and resumed handshakes take turns in batches, so that whatever else the machine does hits both alike. */
-const ROUNDS = 8;
+const ROUNDS = 12;
 const BATCH = 40;
 const WARM_UP = 40;
 /** Milliseconds after which no further round begins. */
