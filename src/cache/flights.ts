@@ -2,6 +2,7 @@
 
 /** One or several lookups of the same key. */
 export interface Flight {
+  readonly key: string;
   lookups: number;
   /** Removed, taken or cleared since: the answer is no longer a session. */
   revoked: boolean;
@@ -13,30 +14,33 @@ export interface Flight {
 export class Flights {
   readonly #flights = new Map<string, Flight>();
 
-  begin(key: string): Flight {
+  begin(id: Uint8Array): Flight {
+    const key = keyOf(id);
     let flight = this.#flights.get(key);
     if (flight === undefined) {
-      flight = { lookups: 0, revoked: false, superseded: false };
+      flight = { key, lookups: 0, revoked: false, superseded: false };
       this.#flights.set(key, flight);
     }
     flight.lookups++;
     return flight;
   }
 
-  end(key: string, flight: Flight): void {
-    if (--flight.lookups === 0 && this.#flights.get(key) === flight) this.#flights.delete(key);
+  end(flight: Flight): void {
+    if (--flight.lookups === 0 && this.#flights.get(flight.key) === flight) this.#flights.delete(flight.key);
   }
 
-  revoke(key: string): void {
-    const flight = this.#flights.get(key);
+  revoke(id: Uint8Array): void {
+    if (this.#flights.size === 0) return;
+    const flight = this.#flights.get(keyOf(id));
     if (flight === undefined) return;
     flight.revoked = true;
     // Lookups that begin after the removal are none of its business.
-    this.#flights.delete(key);
+    this.#flights.delete(flight.key);
   }
 
-  supersede(key: string): void {
-    const flight = this.#flights.get(key);
+  supersede(id: Uint8Array): void {
+    if (this.#flights.size === 0) return;
+    const flight = this.#flights.get(keyOf(id));
     if (flight !== undefined) flight.superseded = true;
   }
 
@@ -44,4 +48,8 @@ export class Flights {
     for (const flight of this.#flights.values()) flight.revoked = true;
     this.#flights.clear();
   }
+}
+
+function keyOf(id: Uint8Array): string {
+  return Buffer.from(id.buffer, id.byteOffset, id.length).toString('latin1');
 }

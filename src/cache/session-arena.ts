@@ -1,8 +1,9 @@
 /**
  * Where session bytes live: slots of a size class in large chunks of memory, overwritten when they are given back.
  *
- * A session costs its bytes rounded up to its size class and 36 bytes beside them, instead of a Buffer, an ArrayBuffer
- * and a record on the heap. Internal: what calls it owns the slot numbers and must not use one after `remove`.
+ * A slot holds the ID and the session, and 30 bytes stand beside it, instead of a key, a Buffer, an ArrayBuffer and a
+ * record on the heap: a million sessions leave the garbage collector nothing to walk. Internal: what calls it owns the
+ * slot numbers and must not use one after `remove`.
  */
 
 /** Slot numbers are `chunk << SLOT_BITS | position`. */
@@ -15,7 +16,7 @@ const FULL_CHUNK_BYTES = 256 * 1024;
 export const NO_SLOT = -1;
 
 /**
- * Bytes a slot takes for a session of `length` bytes: multiples of 16 up to 512, then eight steps a doubling, so that
+ * Bytes a slot takes for `length` bytes of ID and session: multiples of 16 up to 512, then eight steps a doubling, so that
  * no more than an eighth is lost.
  */
 export function slotBytes(length: number): number {
@@ -30,11 +31,11 @@ class Chunk {
   readonly capacity: number;
   readonly bytes: Uint8Array;
   readonly lengths: Uint32Array;
+  readonly idLengths: Uint16Array;
   readonly madeAt: Float64Array;
   readonly expiresAt: Float64Array;
   readonly newer: Int32Array;
   readonly older: Int32Array;
-  readonly keys: string[];
   /** Slots below were used at least once; those above hold nothing to scan. */
   top = 0;
   used = 0;
@@ -48,14 +49,14 @@ class Chunk {
     this.id = id;
     this.slotBytes = slot;
     this.capacity = capacity;
-    const columns = new ArrayBuffer(capacity * 28);
+    const columns = new ArrayBuffer(capacity * 30);
     this.madeAt = new Float64Array(columns, 0, capacity);
     this.expiresAt = new Float64Array(columns, capacity * 8, capacity);
     this.newer = new Int32Array(columns, capacity * 16, capacity);
     this.older = new Int32Array(columns, capacity * 20, capacity);
     this.lengths = new Uint32Array(columns, capacity * 24, capacity);
+    this.idLengths = new Uint16Array(columns, capacity * 28, capacity);
     this.bytes = new Uint8Array(slot * capacity);
-    this.keys = new Array<string>(capacity).fill('');
   }
 }
 
@@ -117,15 +118,16 @@ export class SessionArena {
     return this.#oldest;
   }
 
-  /** Copies `session` into a slot, the newest. Its length is at least 1. */
-  insert(key: string, session: Uint8Array, madeAt: number, expiresAt: number): number {
-    const chunk = this.#roomFor(session.length);
+  /** Copies a session into a slot, the newest. */
+  insert(id: Uint8Array, session: Uint8Array, madeAt: number, expiresAt: number): number {
+    const chunk = this.#roomFor(id.length + session.length);
     let at = chunk.free;
     if (at === NO_SLOT) at = chunk.top++;
     else chunk.free = chunk.newer[at] as number;
     if (++chunk.used === chunk.capacity) this.#full(chunk);
-    chunk.bytes.set(session, at * chunk.slotBytes);
-    chunk.keys[at] = key;
+    chunk.bytes.set(id, at * chunk.slotBytes);
+    chunk.bytes.set(session, at * chunk.slotBytes + id.length);
+    chunk.idLengths[at] = id.length;
     chunk.lengths[at] = session.length;
     chunk.madeAt[at] = madeAt;
     this.#expires(chunk, at, expiresAt);
@@ -141,14 +143,13 @@ export class SessionArena {
     return slot;
   }
 
-  /** Overwrites the session and gives its slot back. */
+  /** Overwrites ID and session and gives their slot back. */
   remove(slot: number): void {
     const chunk = this.#chunkOf(slot);
     const at = slot & (MAX_SLOTS - 1);
     const length = chunk.lengths[at] as number;
     const start = at * chunk.slotBytes;
-    chunk.bytes.fill(0, start, start + length);
-    chunk.keys[at] = '';
+    chunk.bytes.fill(0, start, start + (chunk.idLengths[at] as number) + length);
     chunk.expiresAt[at] = Number.POSITIVE_INFINITY;
 
     const older = chunk.older[at] as number;
@@ -166,8 +167,22 @@ export class SessionArena {
     if (chunk.used === 0) this.#emptied(chunk);
   }
 
-  key(slot: number): string {
-    return this.#chunkOf(slot).keys[slot & (MAX_SLOTS - 1)] as string;
+  /** The ID in place. */
+  id(slot: number): Uint8Array {
+    const chunk = this.#chunkOf(slot);
+    const at = slot & (MAX_SLOTS - 1);
+    const start = at * chunk.slotBytes;
+    return chunk.bytes.subarray(start, start + (chunk.idLengths[at] as number));
+  }
+
+  hasId(slot: number, id: Uint8Array): boolean {
+    const chunk = this.#chunkOf(slot);
+    const at = slot & (MAX_SLOTS - 1);
+    if (chunk.idLengths[at] !== id.length) return false;
+    const { bytes } = chunk;
+    const start = at * chunk.slotBytes;
+    for (let i = 0; i < id.length; i++) if (bytes[start + i] !== id[i]) return false;
+    return true;
   }
 
   length(slot: number): number {
@@ -202,7 +217,7 @@ export class SessionArena {
   view(slot: number): Uint8Array {
     const chunk = this.#chunkOf(slot);
     const at = slot & (MAX_SLOTS - 1);
-    const start = at * chunk.slotBytes;
+    const start = at * chunk.slotBytes + (chunk.idLengths[at] as number);
     return chunk.bytes.subarray(start, start + (chunk.lengths[at] as number));
   }
 

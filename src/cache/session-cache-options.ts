@@ -33,11 +33,8 @@ export interface SessionLifetime {
   readonly expiresAt?: number | undefined;
 }
 
-/** IDs are bytes, keys latin1 strings of the same length. */
-export function keyOf(id: Uint8Array): string {
-  requireBytes('id', id, 0, MAX_ID_BYTES);
-  const bytes = Buffer.isBuffer(id) ? id : Buffer.from(id.buffer, id.byteOffset, id.length);
-  return bytes.toString('latin1');
+export function requireId(id: Uint8Array): Uint8Array {
+  return requireBytes('id', id, 0, MAX_ID_BYTES);
 }
 
 export function sideFlag(side: unknown): SessionCacheMode {

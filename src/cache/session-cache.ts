@@ -21,7 +21,7 @@ import { type Flight, Flights } from './flights.js';
 import { NO_SLOT } from './session-arena.js';
 import { requireMode, SessionCacheMode } from './session-cache-mode.js';
 import {
-  keyOf,
+  requireId,
   type SessionCacheOptions,
   type SessionLifetime,
   type SessionSide,
@@ -151,12 +151,12 @@ export class SessionCache {
    * @returns false if it was not kept, or was held already with the same bytes
    */
   add(id: Uint8Array, session: Uint8Array): boolean {
-    const key = keyOf(id);
+    requireId(id);
     requireBytes('session', session, 0, Number.MAX_SAFE_INTEGER);
-    if (key === '' || this.#closed) return false;
+    if (id.length === 0 || this.#closed) return false;
     const now = this.#clock();
-    this.#flights.supersede(key);
-    return this.#table.put(key, session, now, now + this.#timeout * 1000, now);
+    this.#flights.supersede(id);
+    return this.#table.put(id, session, now, now + this.#timeout * 1000, now);
   }
 
   /**
@@ -166,10 +166,10 @@ export class SessionCache {
    * @returns whether the internal cache held it
    */
   remove(id: Uint8Array): boolean {
-    const key = keyOf(id);
-    if (key === '' || this.#closed) return false;
-    this.#flights.revoke(key);
-    const slot = this.#table.find(key);
+    requireId(id);
+    if (id.length === 0 || this.#closed) return false;
+    this.#flights.revoke(id);
+    const slot = this.#table.find(id);
     if (slot !== NO_SLOT) this.#table.remove(slot);
     this.#external?.delete(externalKey(id));
     return slot !== NO_SLOT;
@@ -177,7 +177,7 @@ export class SessionCache {
 
   /** The session in the internal cache, whatever the mode says. Counts nothing; an expired session is removed. */
   get(id: Uint8Array): Buffer | undefined {
-    const slot = this.#table.find(keyOf(id));
+    const slot = this.#table.find(requireId(id));
     if (slot === NO_SLOT) return undefined;
     if (!this.#table.expired(slot, this.#clock())) return this.#table.read(slot);
     this.#table.remove(slot);
@@ -200,22 +200,22 @@ export class SessionCache {
     side: SessionSide = 'server',
     lifetime: SessionLifetime = {},
   ): MaybePromise<void> {
-    const key = keyOf(id);
+    requireId(id);
     requireBytes('session', session, 0, Number.MAX_SAFE_INTEGER);
     const flag = sideFlag(side);
     requireObject('lifetime', lifetime);
     const { fullHandshakeTime, expiresAt } = lifetime;
     if (fullHandshakeTime !== undefined) requireNumber('fullHandshakeTime', fullHandshakeTime, 0, LAST_TIME, 'ms');
     if (expiresAt !== undefined) requireNumber('expiresAt', expiresAt, 0, Number.POSITIVE_INFINITY, 'ms');
-    if ((this.#mode & flag) === 0 || key === '' || this.#closed) return;
+    if ((this.#mode & flag) === 0 || id.length === 0 || this.#closed) return;
 
     const now = this.#clock();
     const made = Math.floor(Math.min(fullHandshakeTime ?? now, now));
     const expiry = Math.floor(Math.min(expiresAt ?? Number.POSITIVE_INFINITY, now + this.#timeout * 1000));
     const kept = session.length > 0 && session.length <= this.#maxBytes && expiry > now;
     if (kept) {
-      this.#flights.supersede(key);
-      if ((this.#mode & SessionCacheMode.NoInternalStore) === 0) this.#table.put(key, session, made, expiry, now);
+      this.#flights.supersede(id);
+      if ((this.#mode & SessionCacheMode.NoInternalStore) === 0) this.#table.put(id, session, made, expiry, now);
     }
     const written = kept ? this.#external?.set(externalKey(id), session, made, expiry, now) : undefined;
     this.#autoClear(side, now);
@@ -239,11 +239,11 @@ export class SessionCache {
 
   /** {@link lookup}, with the times of the session. */
   lookupEntry(id: Uint8Array, side: SessionSide = 'server'): MaybePromise<SessionEntry | undefined> {
-    const key = keyOf(id);
+    requireId(id);
     const server = sideFlag(side) === SessionCacheMode.Server;
-    if (key === '' || this.#closed) return undefined;
+    if (id.length === 0 || this.#closed) return undefined;
     if (!server || (this.#mode & SessionCacheMode.NoInternalLookup) === 0) {
-      const slot = this.#table.find(key);
+      const slot = this.#table.find(id);
       if (slot !== NO_SLOT) {
         const entry = this.#found(slot, server);
         if (entry === undefined) this.remove(id);
@@ -254,11 +254,12 @@ export class SessionCache {
     if (this.#external === undefined) return undefined;
     const outside = externalKey(id);
     const answer = this.#external.get(outside);
-    if (!isPromise(answer)) return this.#arrived(outside, key, answer, server);
-    const flight = this.#flights.begin(key);
+    if (!isPromise(answer)) return this.#arrived(id, outside, answer, server);
+    const copy = Uint8Array.from(id);
+    const flight = this.#flights.begin(id);
     return answer.then((entry) => {
-      this.#flights.end(key, flight);
-      return flight.revoked ? undefined : this.#arrived(outside, key, entry, server, flight);
+      this.#flights.end(flight);
+      return flight.revoked ? undefined : this.#arrived(copy, outside, entry, server, flight);
     });
   }
 
@@ -275,11 +276,11 @@ export class SessionCache {
 
   /** {@link take}, with the times of the session. */
   takeEntry(id: Uint8Array, side: SessionSide = 'server'): MaybePromise<SessionEntry | undefined> {
-    const key = keyOf(id);
+    requireId(id);
     const server = sideFlag(side) === SessionCacheMode.Server;
-    if (key === '' || this.#closed) return undefined;
-    this.#flights.revoke(key);
-    const slot = this.#table.find(key);
+    if (id.length === 0 || this.#closed) return undefined;
+    this.#flights.revoke(id);
+    const slot = this.#table.find(id);
     const looks = this.#external === undefined && (!server || (this.#mode & SessionCacheMode.NoInternalLookup) === 0);
     const entry = looks && slot !== NO_SLOT ? this.#found(slot, server) : undefined;
     if (slot !== NO_SLOT) this.#table.remove(slot);
@@ -357,8 +358,8 @@ export class SessionCache {
   }
 
   #arrived(
+    id: Uint8Array,
     outside: Buffer,
-    key: string,
     entry: SessionEntry | undefined,
     server: boolean,
     flight?: Flight,
@@ -366,7 +367,7 @@ export class SessionCache {
     const good = this.#answered(entry, server);
     if (good !== undefined) {
       if ((this.#mode & SessionCacheMode.NoInternalStore) === 0 && flight?.superseded !== true) {
-        this.#table.put(key, good.session, good.fullHandshakeTime, good.expiresAt, this.#clock());
+        this.#table.put(id, good.session, good.fullHandshakeTime, good.expiresAt, this.#clock());
       }
     } else if (entry !== undefined) this.#external?.delete(outside);
     return good;

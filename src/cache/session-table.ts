@@ -10,12 +10,12 @@ export class SessionTable {
   readonly #maxBytes: number;
   readonly #onEvict: (bytes: number) => void;
   readonly #drop = (slot: number): void => {
-    this.#index.delete(this.#arena.key(slot));
+    this.#index.delete(this.#arena.id(slot), slot);
     this.#arena.remove(slot);
   };
 
   constructor(maxSessions: number, maxBytes: number, onEvict: (bytes: number) => void) {
-    this.#index = new SessionIndex(maxSessions);
+    this.#index = new SessionIndex(maxSessions, this.#arena);
     this.#maxSessions = maxSessions;
     this.#maxBytes = maxBytes;
     this.#onEvict = onEvict;
@@ -29,9 +29,9 @@ export class SessionTable {
     return this.#arena.bytes;
   }
 
-  /** The slot of `key`, expired or not. */
-  find(key: string): number {
-    return this.#index.get(key) ?? NO_SLOT;
+  /** The slot of a session, expired or not. */
+  find(id: Uint8Array): number {
+    return this.#index.find(id);
   }
 
   expired(slot: number, now: number): boolean {
@@ -53,12 +53,12 @@ export class SessionTable {
   /**
    * Keeps a session as the newest, evicting the oldest where there is no room.
    *
-   * @returns false if nothing was added: too long, over already, or the same bytes are held under that key; those stay
+   * @returns false if nothing was added: too long, over already, or the same bytes are held under that ID; those stay
    *   where they are in the order and live no longer than before, but shorter if the new times say so
    */
-  put(key: string, session: Uint8Array, madeAt: number, expiresAt: number, now: number): boolean {
+  put(id: Uint8Array, session: Uint8Array, madeAt: number, expiresAt: number, now: number): boolean {
     if (session.length === 0 || session.length > this.#maxBytes || now > expiresAt) return false;
-    const held = this.find(key);
+    const held = this.find(id);
     if (held !== NO_SLOT) {
       if (!this.expired(held, now) && Buffer.compare(this.#arena.view(held), session) === 0) {
         this.#arena.shorten(held, madeAt, expiresAt);
@@ -67,7 +67,7 @@ export class SessionTable {
       this.#drop(held);
     }
     while (this.size >= this.#maxSessions || this.bytes + session.length > this.#maxBytes) this.#evictOldest();
-    this.#index.set(key, this.#arena.insert(key, session, madeAt, expiresAt));
+    this.#index.add(id, this.#arena.insert(id, session, madeAt, expiresAt));
     return true;
   }
 
@@ -88,7 +88,7 @@ export class SessionTable {
   #evictOldest(): void {
     const slot = this.#arena.oldest;
     this.#onEvict(this.#arena.length(slot));
-    this.#index.evict(this.#arena.key(slot));
+    this.#index.evict(this.#arena.id(slot), slot);
     this.#arena.remove(slot);
   }
 }
