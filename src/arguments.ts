@@ -4,7 +4,8 @@ function describe(value: unknown): string {
   if (value === null || value === undefined) return String(value);
   if (value instanceof Uint8Array) return `${value.constructor.name} of ${value.length} bytes`;
   if (typeof value === 'string') return `a string of ${value.length} characters`;
-  if (typeof value === 'object' || typeof value === 'function') return `${typeof value} ${value.constructor?.name ?? ''}`.trim();
+  if (typeof value === 'object' || typeof value === 'function')
+    return `${typeof value} ${value.constructor?.name ?? ''}`.trim();
   return `${typeof value} ${String(value)}`;
 }
 

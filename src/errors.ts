@@ -17,6 +17,7 @@ export type ResumptionErrorCode =
 
 /** An error of the library. Neither its message nor its properties hold keys, session bytes or session IDs. */
 export class ResumptionError extends Error {
+  /** `ResumptionError`. */
   override readonly name = 'ResumptionError';
 
   constructor(

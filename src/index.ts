@@ -14,8 +14,9 @@ export {
   type SessionSide,
 } from './cache/session-cache.js';
 export { SessionCacheMode } from './cache/session-cache-mode.js';
+export { SessionFlusher, type SessionFlusherOptions } from './cache/session-flusher.js';
 export { ResumptionError, type ResumptionErrorCode } from './errors.js';
-export { digestParameters, type PemInput, type PolicyParameters } from './guard/parameters-digest.js';
+export { digestParameters, type PemInput, type PolicyParameters, type WrappedPem } from './guard/parameters-digest.js';
 export type { NotResumedReason } from './guard/resumption-rules.js';
 export {
   SessionIdContextGuard,

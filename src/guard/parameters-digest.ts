@@ -2,29 +2,50 @@
 
 import { createHash } from 'node:crypto';
 
-/** PEM text or bytes, one or several: as Node's `cert`, `ca` and `crl` take them. */
-export type PemInput =
-  | string
-  | Uint8Array
-  | readonly (string | Uint8Array | { readonly pem?: unknown; readonly buf?: unknown })[];
+/** A certificate, a CRL or a PFX inside an object, as Node's `key`, `cert` and `pfx` allow. */
+export interface WrappedPem {
+  /** PEM text or its bytes. */
+  readonly pem?: unknown;
+  /** The bytes of a PFX. */
+  readonly buf?: unknown;
+}
+
+/** PEM text or bytes, one or several: as Node's `cert`, `ca`, `crl` and `pfx` take them. */
+export type PemInput = string | Uint8Array | readonly (string | Uint8Array | WrappedPem)[];
 
 /** The settings of a TLS endpoint that a session depends on, named as in Node's `tls` options. */
 export interface PolicyParameters {
+  /** The certificate chain served; its order counts. */
   readonly cert?: PemInput | undefined;
+  /** The same as PFX, compared as bytes. */
   readonly pfx?: PemInput | undefined;
+  /** Who may issue client certificates; a set. */
   readonly ca?: PemInput | undefined;
+  /** Revoked client certificates; a set. */
   readonly crl?: PemInput | undefined;
+  /** Whether a chain may end at an intermediate of `ca`. */
   readonly allowPartialTrustChain?: boolean | undefined;
+  /** `TLSv1.2`, `TLSv1.3`, … */
   readonly minVersion?: string | undefined;
+  /** `TLSv1.2`, `TLSv1.3`, … */
   readonly maxVersion?: string | undefined;
+  /** OpenSSL's name of a method, in place of the versions. */
   readonly secureProtocol?: string | undefined;
+  /** SSL_OP_* bits. */
   readonly secureOptions?: number | undefined;
+  /** OpenSSL's cipher list; its order counts. */
   readonly ciphers?: string | undefined;
+  /** Whether the server's order decides. */
   readonly honorCipherOrder?: boolean | undefined;
+  /** Groups, in order. */
   readonly ecdhCurve?: string | undefined;
+  /** Signature algorithms, in order. */
   readonly sigalgs?: string | undefined;
+  /** `auto`, or parameters as PEM. */
   readonly dhparam?: string | Uint8Array | undefined;
+  /** Whether clients are asked for a certificate. Default: false. */
   readonly requestCert?: boolean | undefined;
+  /** Whether clients without a verified one are rejected. Default: true. */
   readonly rejectUnauthorized?: boolean | undefined;
   /** In wire format: each protocol's name behind one byte of length. */
   readonly ALPNProtocols?: Uint8Array | undefined;

@@ -9,7 +9,7 @@ import { channel } from 'node:diagnostics_channel';
 import { outOfRange, requireBytes, requireNumber, requireString, wrongType } from '../arguments.js';
 
 /** OpenSSL's SSL_MAX_SID_CTX_LENGTH, in bytes. */
-export const MAX_SESSION_ID_CONTEXT_LENGTH = 32;
+const MAX_SESSION_ID_CONTEXT_LENGTH = 32;
 
 const DEFAULT_MAX_CHAIN_AGE = 24 * 60 * 60;
 /** RFC 8446 §4.6.1, in seconds. */

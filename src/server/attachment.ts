@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import type { SecureContext, SecureContextOptions, Server, TLSSocket } from 'node:tls';
 import { ResumptionError } from '../errors.js';
-import { type ClientHello, parseClientHello } from '../wire/client-hello.js';
+import { type ClientHello, parseOwnMessage } from '../wire/client-hello.js';
 import type { ContextRegistry } from './context-registry.js';
 import { Handshake, type HandshakePolicy, type HandshakeSetting, type ServerNameAnswer } from './handshake.js';
 import { type HeldConnection, HelloGate } from './hello-gate.js';
@@ -112,7 +112,7 @@ export class Attachment {
   };
 
   readonly #onHello = (held: HeldConnection, message: Buffer | undefined): void => {
-    const hello = message === undefined ? undefined : parseClientHello(message);
+    const hello = message === undefined ? undefined : parseOwnMessage(message);
     const ask = this.#setting.secured.serverNameCallback;
     if (ask === undefined || hello?.servername === undefined) {
       this.#begin(held, hello, this.#policyOf(this.#contextFor(hello?.servername)));

@@ -65,7 +65,7 @@ export class Handshake extends AsyncResource {
   readonly #setting: HandshakeSetting;
   readonly #sessionPolicy: SessionPolicy;
   readonly #context: Buffer;
-  readonly #waiting: NewSession[] = [];
+  #waiting: NewSession[] | undefined;
   #sessionsMade = 0;
   #tls13 = false;
   #lifetime: SessionLifetime | undefined;
@@ -95,12 +95,24 @@ export class Handshake extends AsyncResource {
       return;
     }
     this.#reason = 'unknown';
-    const found = this.#attempt(() => this.#find(offer.sessionId));
-    if (!isPromise(found)) {
-      const session = this.#attempt(() => this.#judge(offer, found));
-      callback(null, session ?? null);
-      return;
+    let found: MaybePromise<SessionEntry | undefined>;
+    let session: Buffer | null = null;
+    // Node waits for an answer whatever a clock or a cache of the application throws.
+    try {
+      found = this.#find(offer.sessionId);
+      if (!isPromise(found)) session = this.#judge(offer, found);
+    } catch {
+      this.#reason = 'lookup-failed';
     }
+    if (isPromise(found)) this.#await(found, offer, callback);
+    else callback(null, session);
+  }
+
+  #await(
+    found: Promise<SessionEntry | undefined>,
+    offer: ResumptionOffer,
+    callback: (error: null, session: Buffer | null) => void,
+  ): void {
     const settle = (entry: SessionEntry | undefined): void => {
       clearTimeout(deadline);
       if (!this.#answering) {
@@ -109,8 +121,13 @@ export class Handshake extends AsyncResource {
         return;
       }
       this.#answering = false;
-      const session = this.#attempt(() => this.#judge(offer, entry));
-      callback(null, session ?? null);
+      let session: Buffer | null = null;
+      try {
+        session = this.#judge(offer, entry);
+      } catch {
+        this.#reason = 'lookup-failed';
+      }
+      callback(null, session);
     };
     this.#answering = true;
     const deadline = setTimeout(() => {
@@ -118,16 +135,6 @@ export class Handshake extends AsyncResource {
       settle(undefined);
     }, this.#setting.lookupTimeout);
     found.then(settle, () => settle(undefined));
-  }
-
-  /** Node waits for an answer whatever a clock or a cache of the application throws. */
-  #attempt<T>(act: () => T): T | undefined {
-    try {
-      return act();
-    } catch {
-      this.#reason = 'lookup-failed';
-      return undefined;
-    }
   }
 
   #find(sessionId: Buffer): MaybePromise<SessionEntry | undefined> {
@@ -162,8 +169,10 @@ export class Handshake extends AsyncResource {
    */
   made(id: Buffer, session: Buffer): void {
     if (this.#sessionsMade++ >= MAX_NEW_SESSIONS) return;
-    if (!this.#over) this.#waiting.push({ id, session });
-    else if (this.#tls13 && this.#lifetime !== undefined) this.#keep(id, session, this.#lifetime);
+    if (this.#over) {
+      if (this.#tls13 && this.#lifetime !== undefined) this.#keep(id, session, this.#lifetime);
+    } else if (this.#waiting === undefined) this.#waiting = [{ id, session }];
+    else this.#waiting.push({ id, session });
   }
 
   /** The handshake is complete; returns false when the connection must not go on. */
@@ -184,9 +193,7 @@ export class Handshake extends AsyncResource {
     if (resumed && this.#tls13 && !nameKept) return false;
     attachConnection(socket, this.#report(resumed));
     if (resumed || nameKept) this.#lifetime = this.#lifetimeOfSessions(socket, resumed);
-    for (const { id, session } of this.#waiting.splice(0)) {
-      if (this.#lifetime !== undefined) this.#keep(id, session, this.#lifetime);
-    }
+    this.#keepWaiting();
     return true;
   }
 
@@ -210,6 +217,13 @@ export class Handshake extends AsyncResource {
     return { fullHandshakeTime, expiresAt };
   }
 
+  #keepWaiting(): void {
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    if (waiting === undefined || this.#lifetime === undefined) return;
+    for (const { id, session } of waiting) this.#keep(id, session, this.#lifetime);
+  }
+
   #keep(id: Buffer, session: Buffer, lifetime: SessionLifetime): void {
     if (!this.policy.current() || (this.policy.requestCert && !holdsVerifiedPeer(session))) return;
     const { cache, guard, written } = this.#setting;
@@ -220,7 +234,7 @@ export class Handshake extends AsyncResource {
   abandon(): void {
     if (this.#over) return;
     this.#over = true;
-    this.#waiting.length = 0;
+    this.#waiting = undefined;
     this.#putBack();
   }
 

@@ -24,7 +24,7 @@ export interface SecuredTlsOptions {
 export type ServerNameCallback = NonNullable<tls.TlsOptions['SNICallback']>;
 
 /** Seconds; RFC 8446 §4.6.1. */
-export const MAX_SESSION_TIMEOUT = 604_800;
+const MAX_SESSION_TIMEOUT = 604_800;
 
 const DEFAULT_HANDSHAKE_TIMEOUT = 120_000;
 

@@ -122,9 +122,17 @@ function lengthOf(bytes: Uint8Array): string {
 export function parseClientHello(bytes: Uint8Array): ClientHello | undefined {
   if (!(bytes instanceof Uint8Array)) throw wrongType('bytes', 'a Uint8Array', bytes);
   const message = findClientHello(bytes);
-  if (message === undefined) return undefined;
+  return message && parseOwnMessage(copy(asBuffer(message.bytes), message.start, message.end));
+}
+
+/**
+ * Parses the bytes of one ClientHello message, of which the hello becomes the owner: its byte fields are views.
+ *
+ * @internal
+ */
+export function parseOwnMessage(message: Buffer): ClientHello | undefined {
   const hello = new ParsedClientHello();
-  return readBody(asBuffer(message.bytes), message.start + MESSAGE_HEADER, message.end, hello) ? hello : undefined;
+  return readBody(message, MESSAGE_HEADER, message.length, hello) ? hello : undefined;
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {
@@ -173,8 +181,8 @@ function readBody(b: Buffer, start: number, end: number, hello: ParsedClientHell
   if (suites === undefined) return false;
 
   hello.legacyVersion = uint16(b, start);
-  hello.random = copy(b, start + 2, sessionId);
-  if (cipherSuites > sessionId + 1) hello.sessionId = copy(b, sessionId + 1, cipherSuites);
+  hello.random = b.subarray(start + 2, sessionId);
+  if (cipherSuites > sessionId + 1) hello.sessionId = b.subarray(sessionId + 1, cipherSuites);
   hello.cipherSuites = suites;
   // TLS 1.2 clients may leave the extensions out altogether (RFC 5246 §7.4.1.2).
   return extensions === end || (end16(b, extensions, end) === end && readExtensions(b, extensions + 2, end, hello));
@@ -216,7 +224,7 @@ function readExtension(type: number, b: Buffer, from: number, to: number, hello:
       hello.extendedMasterSecret = true;
       return from === to;
     case SESSION_TICKET:
-      hello.sessionTicket = from === to ? EMPTY : copy(b, from, to);
+      hello.sessionTicket = from === to ? EMPTY : b.subarray(from, to);
       return true;
     case PRE_SHARED_KEY:
       return readPreSharedKey(b, from, to, hello);
@@ -283,7 +291,7 @@ function readPreSharedKey(b: Buffer, from: number, to: number, hello: ParsedClie
   for (let at = from + 2; at < binders; ) {
     const age = end16(b, at, binders);
     if (age < 0 || age === at + 2 || age + 4 > binders) return false;
-    identities.push({ identity: copy(b, at + 2, age), obfuscatedTicketAge: b.readUInt32BE(age) });
+    identities.push({ identity: b.subarray(at + 2, age), obfuscatedTicketAge: b.readUInt32BE(age) });
     at = age + 4;
   }
   let count = 0;
