@@ -4,7 +4,7 @@ import { NO_SLOT, SessionArena } from './session-arena.js';
 import { SessionIndex } from './session-index.js';
 
 export class SessionTable {
-  readonly #arena = new SessionArena();
+  readonly #arena: SessionArena;
   readonly #index: SessionIndex;
   readonly #maxSessions: number;
   readonly #maxBytes: number;
@@ -14,8 +14,14 @@ export class SessionTable {
     this.#arena.remove(slot);
   };
 
-  constructor(maxSessions: number, maxBytes: number, onEvict: (bytes: number) => void) {
-    this.#index = new SessionIndex(maxSessions, this.#arena);
+  constructor(
+    maxSessions: number,
+    maxBytes: number,
+    onEvict: (bytes: number) => void,
+    arena: SessionArena = new SessionArena(),
+  ) {
+    this.#arena = arena;
+    this.#index = new SessionIndex(maxSessions, arena);
     this.#maxSessions = maxSessions;
     this.#maxBytes = maxBytes;
     this.#onEvict = onEvict;

@@ -10,8 +10,6 @@
 const VERSION = 1;
 const KEY_BYTES = 32;
 const HEADER_BYTES = 1 + KEY_BYTES + 8 + 8;
-/** The last time a `Date` can hold. */
-const LAST_TIME = 8_640_000_000_000_000;
 /** RFC 8446 §4.6.1: no session outlives seven days. A day more lets the clocks of two hosts differ. */
 const FARTHEST_EXPIRY = 8 * 86_400_000;
 
@@ -63,7 +61,7 @@ export function openEnvelope(envelope: unknown, key: Uint8Array, now: number): S
   if (bytes[0] !== VERSION || Buffer.compare(bytes.subarray(1, 33), key) !== 0) return undefined;
   const fullHandshakeTime = readTime(bytes, 33);
   const expiresAt = readTime(bytes, 41);
-  if (fullHandshakeTime > expiresAt || expiresAt > LAST_TIME || expiresAt > now + FARTHEST_EXPIRY) return undefined;
+  if (fullHandshakeTime > expiresAt || !(expiresAt <= now + FARTHEST_EXPIRY)) return undefined;
   return { session: Buffer.from(bytes.subarray(HEADER_BYTES)), fullHandshakeTime, expiresAt };
 }
 
