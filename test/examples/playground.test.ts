@@ -78,15 +78,16 @@ describe('npm start', () => {
         expect.stringMatching(/^\d{2,}$/),
         expect.stringMatching(/^\d+\.\d\d ms$/),
         expect.stringMatching(/^\d+ µs$/),
-        expect.stringMatching(/^\d{4}$/),
+        expect.stringMatching(/^\d+$/),
       ]);
       expect(resumed?.slice(3)).toEqual([
         expect.stringMatching(/^\d{2,}$/),
         '100 %',
         expect.stringMatching(/^\d+\.\d\d ms$/),
         expect.stringMatching(/^\d+ µs$/),
-        expect.stringMatching(/^\d{3}$/),
+        expect.stringMatching(/^\d+$/),
       ]);
+      expect(Number(resumed?.at(-1))).toBeLessThan(Number(full?.at(-1)));
     }
   });
 });
