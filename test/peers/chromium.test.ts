@@ -55,7 +55,16 @@ async function browse(options: tls.TlsOptions): Promise<BrowserVisit> {
       ...['--ignore-certificate-errors', `--user-data-dir=${profile}`, `--log-net-log=${netLog}`],
       ...['--dump-dom', `https://localhost:${port}/`],
     ],
-    { timeout: 25_000, env: { ...process.env, HOME: place.folder, XDG_CONFIG_HOME: profile, XDG_CACHE_HOME: profile } },
+    {
+      timeout: 25_000,
+      env: {
+        ...process.env,
+        HOME: place.folder,
+        TMPDIR: place.folder,
+        XDG_CONFIG_HOME: profile,
+        XDG_CACHE_HOME: profile,
+      },
+    },
   );
   expect({ code, output }).toMatchObject({ code: 0 });
   const { constants, events } = JSON.parse(await readFile(netLog, 'utf8')) as NetLog;
