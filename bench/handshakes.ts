@@ -5,7 +5,6 @@ import { once } from 'node:events';
 import * as tls from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { type KeyType, makeCertificate } from '../examples/support/certificates.js';
-import type { HandshakeServerSetup } from './lib/handshake-server.js';
 
 type Version = 'TLSv1.2' | 'TLSv1.3';
 
@@ -17,6 +16,7 @@ interface Reading {
 
 const BATCH = 250;
 const ROUNDS = Number(process.env['BENCH_ROUNDS'] ?? 15);
+const WARM_UP = 4;
 const IN_PARALLEL = 4;
 
 const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] as number;
@@ -63,54 +63,66 @@ class Client {
   }
 }
 
-async function measure(keyType: KeyType, version: Version, mutual: boolean): Promise<string[]> {
+/** The server process, with what it says of itself. */
+async function serve(keyType: KeyType, mutual: boolean) {
   const authority = await makeCertificate({ isAuthority: true, commonName: 'bench CA', keyType });
   const server = await makeCertificate({ names: ['localhost'], issuer: authority, keyType });
   const own = mutual ? await makeCertificate({ commonName: 'client', issuer: authority, keyType }) : undefined;
-  const setup: HandshakeServerSetup = { key: server.key, cert: server.cert, ...(mutual && { ca: authority.cert }) };
-  const child = fork(fileURLToPath(new URL('lib/handshake-server.ts', import.meta.url)), {
+  const setup = { key: server.key, cert: server.cert, ...(mutual && { ca: authority.cert }) };
+  const child = fork(fileURLToPath(new URL('lib/handshake-server.js', import.meta.url)), {
     env: { ...process.env, BENCH_SETUP: JSON.stringify(setup) },
-    execArgv: ['--import', 'tsx', '--expose-gc'],
+    execArgv: ['--expose-gc'],
   });
   const [{ ports }] = (await once(child, 'message')) as [{ ports: Record<string, number> }];
   const read = async (moment: 'before' | 'after'): Promise<Reading> => {
     child.send(moment);
     return ((await once(child, 'message')) as [Reading])[0];
   };
-  const clients = Object.fromEntries(
-    Object.entries(ports).map(([name, port]) => [
-      name,
-      new Client(port, version, own ? { key: own.key, cert: own.cert } : {}),
-    ]),
-  );
-  const variants: { name: string; client: Client; resume: boolean }[] = [
-    { name: 'library', client: clients['library'] as Client, resume: true },
-    { name: 'bare gate', client: clients['bare'] as Client, resume: true },
-    { name: "Node's ticket", client: clients['node'] as Client, resume: true },
-    { name: 'full', client: clients['node'] as Client, resume: false },
+  const client = (name: string, version: Version): Client =>
+    new Client(ports[name] as number, version, own ? { key: own.key, cert: own.cert } : {});
+  return { client, read, end: () => child.disconnect() };
+}
+
+interface Variant {
+  readonly name: string;
+  readonly client: Client;
+  readonly resume: boolean;
+}
+
+/** Microseconds of server CPU a connection, over one batch of which every connection did what it should. */
+async function costOf({ name, client, resume }: Variant, read: (moment: 'before' | 'after') => Promise<Reading>) {
+  // The first of each slot is a full handshake: made before the reading.
+  if (resume) await client.batch(true);
+  const before = await read('before');
+  await client.batch(resume);
+  const after = await read('after');
+  const accepted = after.accepted - before.accepted;
+  const resumed = after.resumed - before.resumed;
+  if (accepted !== BATCH || resumed !== (resume ? BATCH : 0))
+    throw new Error(`${name}: ${resumed} of ${accepted} resumed`);
+  return (after.cpu - before.cpu) / BATCH;
+}
+
+async function measure(keyType: KeyType, version: Version, mutual: boolean): Promise<string[]> {
+  const server = await serve(keyType, mutual);
+  const plain = server.client('node', version);
+  const variants: Variant[] = [
+    { name: 'library', client: server.client('library', version), resume: true },
+    { name: 'bare gate', client: server.client('bare', version), resume: true },
+    { name: "Node's ticket", client: plain, resume: true },
+    { name: 'full', client: plain, resume: false },
   ];
-  const cost: Record<string, number[]> = {};
-  for (let round = -1; round < ROUNDS; round++) {
-    const order = round % 2 === 0 ? variants : [...variants].reverse();
-    for (const { name, client, resume } of order) {
-      // The first of each slot is a full handshake: made before the reading.
-      if (resume) await client.batch(true);
-      const before = await read('before');
-      await client.batch(resume);
-      const after = await read('after');
-      const resumed = after.resumed - before.resumed;
-      if (after.accepted - before.accepted !== BATCH || resumed !== (resume ? BATCH : 0)) {
-        throw new Error(`${name} ${version}: ${resumed} of ${after.accepted - before.accepted} resumed`);
-      }
-      if (round >= 0) {
-        cost[name] ??= [];
-        cost[name].push((after.cpu - before.cpu) / BATCH);
-      }
+  const cost = new Map<string, number[]>(variants.map(({ name }) => [name, []]));
+  for (let round = -WARM_UP; round < ROUNDS; round++) {
+    for (const variant of round % 2 === 0 ? variants : [...variants].reverse()) {
+      const microseconds = await costOf(variant, server.read);
+      if (round >= 0) cost.get(variant.name)?.push(microseconds);
     }
   }
-  child.disconnect();
+  server.end();
+  const of = (name: string): number[] => cost.get(name) as number[];
   const ratio = (a: string, b: string): string =>
-    median((cost[a] as number[]).map((value, i) => value / ((cost[b] as number[])[i] as number))).toFixed(3);
+    median(of(a).map((value, i) => value / (of(b)[i] as number))).toFixed(3);
   return [
     `${keyType}${mutual ? ' + client certificate' : ''}`,
     version,
@@ -118,7 +130,7 @@ async function measure(keyType: KeyType, version: Version, mutual: boolean): Pro
     ratio('library', "Node's ticket"),
     ratio('bare gate', "Node's ticket"),
     ratio('library', 'full'),
-    median(cost['library'] as number[]).toFixed(0),
+    median(of('library')).toFixed(0),
   ];
 }
 

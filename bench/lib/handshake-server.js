@@ -1,18 +1,11 @@
 /** The server process of the handshake benchmark: every variant on a port of its own, and its CPU on request. */
 
-import type { AddressInfo } from 'node:net';
 import * as tls from 'node:tls';
 import { ServerResumption, SessionCache } from 'tls-resumption';
 import { attachBareGate, bareOptions } from './bare-gate.js';
 
-export interface HandshakeServerSetup {
-  readonly key: string;
-  readonly cert: string;
-  readonly ca?: string;
-}
-
-const setup = JSON.parse(process.env['BENCH_SETUP'] as string) as HandshakeServerSetup;
-const options: tls.TlsOptions = {
+const setup = JSON.parse(process.env.BENCH_SETUP);
+const options = {
   key: setup.key,
   cert: setup.cert,
   ...(setup.ca === undefined ? {} : { ca: setup.ca, requestCert: true }),
@@ -20,7 +13,7 @@ const options: tls.TlsOptions = {
 
 let resumed = 0;
 let accepted = 0;
-const serve = (socket: tls.TLSSocket): void => {
+const serve = (socket) => {
   accepted++;
   if (socket.isSessionReused()) resumed++;
   socket.on('error', () => {});
@@ -28,24 +21,24 @@ const serve = (socket: tls.TLSSocket): void => {
 };
 
 const resumption = new ServerResumption({ cache: new SessionCache({ maxSessions: 1_000_000 }) });
-const servers: Record<string, tls.Server> = {
+const servers = {
   library: tls.createServer(resumption.secure(options), serve),
   bare: tls.createServer(bareOptions(options), serve),
   node: tls.createServer(options, serve),
 };
-resumption.attach(servers['library'] as tls.Server);
-attachBareGate(servers['bare'] as tls.Server);
+resumption.attach(servers.library);
+attachBareGate(servers.bare);
 
-const ports: Record<string, number> = {};
+const ports = {};
 for (const [name, server] of Object.entries(servers)) {
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  ports[name] = (server.address() as AddressInfo).port;
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  ports[name] = server.address().port;
 }
 
-process.on('message', (moment: 'before' | 'after') => {
-  if (moment === 'before') (globalThis as { gc?: () => void }).gc?.();
+process.on('message', (moment) => {
+  if (moment === 'before') globalThis.gc?.();
   const { user, system } = process.cpuUsage();
-  process.send?.({ cpu: user + system, accepted, resumed });
+  process.send({ cpu: user + system, accepted, resumed });
 });
 process.on('disconnect', () => process.exit(0));
-process.send?.({ ports });
+process.send({ ports });

@@ -5,16 +5,14 @@
 
 import { AsyncResource, triggerAsyncId } from 'node:async_hooks';
 import { constants } from 'node:crypto';
-import type { Socket } from 'node:net';
-import type * as tls from 'node:tls';
 
 /** The first PSK identity of a hello in one record, or else its legacy session ID. */
-function sessionOf(record: Buffer): Buffer {
+function sessionOf(record) {
   let at = 5 + 4 + 2 + 32;
-  const legacy = record.subarray(at + 1, at + 1 + (record[at] as number));
+  const legacy = record.subarray(at + 1, at + 1 + record[at]);
   at += 1 + legacy.length;
   at += 2 + record.readUInt16BE(at);
-  at += 1 + (record[at] as number);
+  at += 1 + record[at];
   const end = at + 2 + record.readUInt16BE(at);
   at += 2;
   while (at < end) {
@@ -25,18 +23,18 @@ function sessionOf(record: Buffer): Buffer {
   return legacy;
 }
 
-export function bareOptions(options: tls.TlsOptions): tls.TlsOptions {
+export function bareOptions(options) {
   return { ...options, secureOptions: constants.SSL_OP_NO_TICKET, sessionIdContext: 'bare', sessionTimeout: 300 };
 }
 
-export function attachBareGate(server: tls.Server): void {
-  const sessions = new Map<string, Buffer>();
-  const shown = new Map<number, string>();
-  const accept = server.listeners('connection')[0] as (socket: Socket) => void;
+export function attachBareGate(server) {
+  const sessions = new Map();
+  const shown = new Map();
+  const accept = server.listeners('connection')[0];
   server.removeAllListeners('connection');
-  server.on('connection', (socket: Socket) => {
+  server.on('connection', (socket) => {
     socket.once('readable', () => {
-      const bytes = socket.read() as Buffer | null;
+      const bytes = socket.read();
       if (bytes === null) return void socket.destroy();
       socket.unshift(bytes);
       const resource = new AsyncResource('BARE', { requireManualDestroy: true });
@@ -50,6 +48,6 @@ export function attachBareGate(server: tls.Server): void {
     done();
   });
   server.on('resumeSession', (_id, done) => {
-    done(null as never, sessions.get(shown.get(triggerAsyncId()) as string) ?? (null as never));
+    done(null, sessions.get(shown.get(triggerAsyncId())) ?? null);
   });
 }
