@@ -65,6 +65,7 @@ export class Handshake extends AsyncResource {
   readonly #setting: HandshakeSetting;
   readonly #sessionPolicy: SessionPolicy;
   readonly #context: Buffer;
+  readonly #offer: ResumptionOffer | NotResumedReason;
   #waiting: NewSession[] | undefined;
   #sessionsMade = 0;
   #tls13 = false;
@@ -83,14 +84,14 @@ export class Handshake extends AsyncResource {
     this.policy = policy;
     this.#sessionPolicy = { servername: hello?.servername, parameters: policy.parameters };
     this.#context = setting.guard.contextFor(this.#sessionPolicy);
-    this.#reason = hello === undefined ? 'unreadable-hello' : 'not-offered';
+    this.#offer = hello === undefined ? 'unreadable-hello' : findOffer(hello, policy.tls13);
+    this.#reason = typeof this.#offer === 'string' ? this.#offer : 'not-taken';
   }
 
   /** Answers Node's `resumeSession` exactly once, with a session or without. */
   resume(callback: (error: null, session: Buffer | null) => void): void {
-    const offer = this.hello === undefined ? 'unreadable-hello' : findOffer(this.hello, this.policy.tls13);
+    const offer = this.#offer;
     if (typeof offer === 'string') {
-      this.#reason = offer;
       callback(null, null);
       return;
     }
