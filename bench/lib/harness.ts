@@ -1,6 +1,7 @@
 /** What benchmarks share: medians of interleaved rounds, children for what needs a process of its own, tables. */
 
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
@@ -38,6 +39,18 @@ export function inChild<T>(file: string, ...args: string[]): T {
   });
   if (status !== 0) throw new Error(`${args.join(' ')} failed: ${stderr}`);
   return JSON.parse(stdout) as T;
+}
+
+/**
+ * Milliseconds that this thread has waited for a processor because other processes had it: on a busy machine they are
+ * no fault of what is measured. 0 where the system does not tell.
+ */
+export function waited(): number {
+  try {
+    return Number(readFileSync('/proc/thread-self/schedstat', 'latin1').split(' ')[1]) / 1e6;
+  } catch {
+    return 0;
+  }
 }
 
 export interface Row {

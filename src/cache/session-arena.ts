@@ -1,7 +1,7 @@
 /**
  * Where session bytes live: slots of a size class in large chunks of memory, overwritten when they are given back.
  *
- * A slot holds the ID and the session, and 30 bytes stand beside it, instead of a key, a Buffer, an ArrayBuffer and a
+ * A slot holds the ID and the session, and a record of 32 bytes stands beside it, instead of a key, a Buffer, an ArrayBuffer and a
  * record on the heap: a million sessions leave the garbage collector nothing to walk. Internal: what calls it owns the
  * slot numbers and must not use one after `remove`.
  */
@@ -25,17 +25,23 @@ export function slotBytes(length: number): number {
   return Math.ceil(length / step) * step;
 }
 
+/** A record is four doubles, or eight integers, in one cache line: times first, then links and lengths. */
+const DOUBLES = 4;
+const MADE_AT = 0;
+const EXPIRES_AT = 1;
+const INTEGERS = 8;
+const NEWER = 4;
+const OLDER = 5;
+const LENGTH = 6;
+const ID_LENGTH = 7;
+
 class Chunk {
   readonly id: number;
   readonly slotBytes: number;
   readonly capacity: number;
   readonly bytes: Uint8Array;
-  readonly lengths: Uint32Array;
-  readonly idLengths: Uint16Array;
-  readonly madeAt: Float64Array;
-  readonly expiresAt: Float64Array;
-  readonly newer: Int32Array;
-  readonly older: Int32Array;
+  readonly times: Float64Array;
+  readonly links: Int32Array;
   /** Slots below were used at least once; those above hold nothing to scan. */
   top = 0;
   used = 0;
@@ -49,13 +55,8 @@ class Chunk {
     this.id = id;
     this.slotBytes = slot;
     this.capacity = capacity;
-    const columns = new ArrayBuffer(capacity * 30);
-    this.madeAt = new Float64Array(columns, 0, capacity);
-    this.expiresAt = new Float64Array(columns, capacity * 8, capacity);
-    this.newer = new Int32Array(columns, capacity * 16, capacity);
-    this.older = new Int32Array(columns, capacity * 20, capacity);
-    this.lengths = new Uint32Array(columns, capacity * 24, capacity);
-    this.idLengths = new Uint16Array(columns, capacity * 28, capacity);
+    this.times = new Float64Array(capacity * DOUBLES);
+    this.links = new Int32Array(this.times.buffer);
     this.bytes = new Uint8Array(slot * capacity);
   }
 }
@@ -65,7 +66,7 @@ function sweepChunk(chunk: Chunk, now: number, limit: number, expired: (slot: nu
   let soonest = Number.POSITIVE_INFINITY;
   let removed = 0;
   for (let at = 0; at < chunk.top; at++) {
-    const expiresAt = chunk.expiresAt[at] as number;
+    const expiresAt = chunk.times[at * DOUBLES + EXPIRES_AT] as number;
     if (expiresAt >= now) soonest = Math.min(soonest, expiresAt);
     else if (removed >= limit) return removed;
     else {
@@ -121,22 +122,22 @@ export class SessionArena {
   /** Copies a session into a slot, the newest. */
   insert(id: Uint8Array, session: Uint8Array, madeAt: number, expiresAt: number): number {
     const chunk = this.#roomFor(id.length + session.length);
+    const { bytes, times, links } = chunk;
     let at = chunk.free;
     if (at === NO_SLOT) at = chunk.top++;
-    else chunk.free = chunk.newer[at] as number;
+    else chunk.free = links[at * INTEGERS + NEWER] as number;
     if (++chunk.used === chunk.capacity) this.#full(chunk);
-    chunk.bytes.set(id, at * chunk.slotBytes);
-    chunk.bytes.set(session, at * chunk.slotBytes + id.length);
-    chunk.idLengths[at] = id.length;
-    chunk.lengths[at] = session.length;
-    chunk.madeAt[at] = madeAt;
+    bytes.set(id, at * chunk.slotBytes);
+    bytes.set(session, at * chunk.slotBytes + id.length);
+    times[at * DOUBLES + MADE_AT] = madeAt;
+    links[at * INTEGERS + LENGTH] = session.length;
+    links[at * INTEGERS + ID_LENGTH] = id.length;
     this.#expires(chunk, at, expiresAt);
 
     const slot = (chunk.id << SLOT_BITS) | at;
-    chunk.older[at] = this.#newest;
-    chunk.newer[at] = NO_SLOT;
-    if (this.#newest === NO_SLOT) this.#oldest = slot;
-    else this.#chunkOf(this.#newest).newer[this.#newest & (MAX_SLOTS - 1)] = slot;
+    links[at * INTEGERS + OLDER] = this.#newest;
+    links[at * INTEGERS + NEWER] = NO_SLOT;
+    this.#link(this.#newest, NEWER, slot);
     this.#newest = slot;
     this.#count++;
     this.#bytes += session.length;
@@ -147,19 +148,20 @@ export class SessionArena {
   remove(slot: number): void {
     const chunk = this.#chunkOf(slot);
     const at = slot & (MAX_SLOTS - 1);
-    const length = chunk.lengths[at] as number;
+    const { links } = chunk;
+    const record = at * INTEGERS;
+    const length = links[record + LENGTH] as number;
     const start = at * chunk.slotBytes;
-    chunk.bytes.fill(0, start, start + (chunk.idLengths[at] as number) + length);
-    chunk.expiresAt[at] = Number.POSITIVE_INFINITY;
+    chunk.bytes.fill(0, start, start + (links[record + ID_LENGTH] as number) + length);
+    chunk.times[at * DOUBLES + EXPIRES_AT] = Number.POSITIVE_INFINITY;
 
-    const older = chunk.older[at] as number;
-    const newer = chunk.newer[at] as number;
-    if (older === NO_SLOT) this.#oldest = newer;
-    else this.#chunkOf(older).newer[older & (MAX_SLOTS - 1)] = newer;
+    const older = links[record + OLDER] as number;
+    const newer = links[record + NEWER] as number;
+    this.#link(older, NEWER, newer);
     if (newer === NO_SLOT) this.#newest = older;
-    else this.#chunkOf(newer).older[newer & (MAX_SLOTS - 1)] = older;
+    else this.#link(newer, OLDER, older);
 
-    chunk.newer[at] = chunk.free;
+    links[record + NEWER] = chunk.free;
     chunk.free = at;
     this.#count--;
     this.#bytes -= length;
@@ -170,39 +172,36 @@ export class SessionArena {
   /** The ID in place. */
   id(slot: number): Uint8Array {
     const chunk = this.#chunkOf(slot);
-    const at = slot & (MAX_SLOTS - 1);
-    const start = at * chunk.slotBytes;
-    return chunk.bytes.subarray(start, start + (chunk.idLengths[at] as number));
+    const start = (slot & (MAX_SLOTS - 1)) * chunk.slotBytes;
+    return chunk.bytes.subarray(start, start + this.#number(slot, ID_LENGTH));
   }
 
   hasId(slot: number, id: Uint8Array): boolean {
-    const chunk = this.#chunkOf(slot);
-    const at = slot & (MAX_SLOTS - 1);
-    if (chunk.idLengths[at] !== id.length) return false;
-    const { bytes } = chunk;
-    const start = at * chunk.slotBytes;
+    if (this.#number(slot, ID_LENGTH) !== id.length) return false;
+    const { bytes, slotBytes } = this.#chunkOf(slot);
+    const start = (slot & (MAX_SLOTS - 1)) * slotBytes;
     for (let i = 0; i < id.length; i++) if (bytes[start + i] !== id[i]) return false;
     return true;
   }
 
   length(slot: number): number {
-    return this.#chunkOf(slot).lengths[slot & (MAX_SLOTS - 1)] as number;
+    return this.#number(slot, LENGTH);
   }
 
   madeAt(slot: number): number {
-    return this.#chunkOf(slot).madeAt[slot & (MAX_SLOTS - 1)] as number;
+    return this.#time(slot, MADE_AT);
   }
 
   expiresAt(slot: number): number {
-    return this.#chunkOf(slot).expiresAt[slot & (MAX_SLOTS - 1)] as number;
+    return this.#time(slot, EXPIRES_AT);
   }
 
   /** Makes the session's times the earlier of its own and the given ones. */
   shorten(slot: number, madeAt: number, expiresAt: number): void {
     const chunk = this.#chunkOf(slot);
     const at = slot & (MAX_SLOTS - 1);
-    chunk.madeAt[at] = Math.min(chunk.madeAt[at] as number, madeAt);
-    this.#expires(chunk, at, Math.min(chunk.expiresAt[at] as number, expiresAt));
+    chunk.times[at * DOUBLES + MADE_AT] = Math.min(this.madeAt(slot), madeAt);
+    this.#expires(chunk, at, Math.min(this.expiresAt(slot), expiresAt));
   }
 
   /** A copy of the session. */
@@ -216,9 +215,8 @@ export class SessionArena {
   /** The session in place: for comparing, and for tests. */
   view(slot: number): Uint8Array {
     const chunk = this.#chunkOf(slot);
-    const at = slot & (MAX_SLOTS - 1);
-    const start = at * chunk.slotBytes + (chunk.idLengths[at] as number);
-    return chunk.bytes.subarray(start, start + (chunk.lengths[at] as number));
+    const start = (slot & (MAX_SLOTS - 1)) * chunk.slotBytes + this.#number(slot, ID_LENGTH);
+    return chunk.bytes.subarray(start, start + this.#number(slot, LENGTH));
   }
 
   /**
@@ -264,8 +262,22 @@ export class SessionArena {
     return this.#chunks[slot >>> SLOT_BITS] as Chunk;
   }
 
+  #number(slot: number, which: number): number {
+    return this.#chunkOf(slot).links[(slot & (MAX_SLOTS - 1)) * INTEGERS + which] as number;
+  }
+
+  #time(slot: number, which: number): number {
+    return this.#chunkOf(slot).times[(slot & (MAX_SLOTS - 1)) * DOUBLES + which] as number;
+  }
+
+  /** Sets a link of a session, or of the list itself: what is newer than nothing is the oldest. */
+  #link(slot: number, which: number, to: number): void {
+    if (slot === NO_SLOT) this.#oldest = to;
+    else this.#chunkOf(slot).links[(slot & (MAX_SLOTS - 1)) * INTEGERS + which] = to;
+  }
+
   #expires(chunk: Chunk, at: number, expiresAt: number): void {
-    chunk.expiresAt[at] = expiresAt;
+    chunk.times[at * DOUBLES + EXPIRES_AT] = expiresAt;
     if (expiresAt < chunk.soonest) chunk.soonest = expiresAt;
     if (expiresAt < this.#soonest) this.#soonest = expiresAt;
   }

@@ -63,7 +63,7 @@ const EVENTS = {
  * after it was stored (at that moment it is still good, as in OpenSSL).
  *
  * IDs are `Uint8Array` of at most 1024 bytes: any other type is a `TypeError`, a longer one a `RangeError`. A session
- * with an empty ID, an empty session, and one longer than `maxBytes` are not kept. No fault of the external cache is
+ * with an empty ID, an empty session, and one longer than `maxBytes` (or 16 MiB) are not kept. No fault of the external cache is
  * ever thrown or rejected with: it is counted, and the session is a miss.
  *
  * @example
@@ -212,7 +212,7 @@ export class SessionCache {
     const now = this.#clock();
     const made = Math.floor(Math.min(fullHandshakeTime ?? now, now));
     const expiry = Math.floor(Math.min(expiresAt ?? Number.POSITIVE_INFINITY, now + this.#timeout * 1000));
-    const kept = session.length > 0 && session.length <= this.#maxBytes && expiry > now;
+    const kept = this.#table.fits(session) && expiry > now;
     if (kept) {
       this.#flights.supersede(id);
       if ((this.#mode & SessionCacheMode.NoInternalStore) === 0) this.#table.put(id, session, made, expiry, now);

@@ -3,6 +3,9 @@
 import { NO_SLOT, SessionArena } from './session-arena.js';
 import { SessionIndex } from './session-index.js';
 
+/** Longer sessions are none: Node's own limit is 10 240 bytes. */
+const MAX_SESSION_BYTES = 2 ** 24;
+
 export class SessionTable {
   readonly #arena: SessionArena;
   readonly #index: SessionIndex;
@@ -35,6 +38,10 @@ export class SessionTable {
     return this.#arena.bytes;
   }
 
+  fits(session: Uint8Array): boolean {
+    return session.length > 0 && session.length <= Math.min(this.#maxBytes, MAX_SESSION_BYTES);
+  }
+
   /** The slot of a session, expired or not. */
   find(id: Uint8Array): number {
     return this.#index.find(id);
@@ -63,7 +70,7 @@ export class SessionTable {
    *   where they are in the order and live no longer than before, but shorter if the new times say so
    */
   put(id: Uint8Array, session: Uint8Array, madeAt: number, expiresAt: number, now: number): boolean {
-    if (session.length === 0 || session.length > this.#maxBytes || now > expiresAt) return false;
+    if (!this.fits(session) || now > expiresAt) return false;
     const held = this.find(id);
     if (held !== NO_SLOT) {
       if (!this.expired(held, now) && Buffer.compare(this.#arena.view(held), session) === 0) {
