@@ -26,4 +26,6 @@ export default defineConfig({
   clean: true,
   splitting: true,
   treeshake: true,
+  // What is built names its built-in modules as the sources do.
+  removeNodeProtocol: false,
 });

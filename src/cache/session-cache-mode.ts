@@ -33,7 +33,7 @@ export const SessionCacheMode = {
   NoInternal: 0x300,
 } as const;
 
-/** Any combination of the flags of {@link (SessionCacheMode:variable)}. */
+/** Any combination of the flags of {@link SessionCacheMode}. */
 export type SessionCacheMode = number;
 
 const ALL = SessionCacheMode.Both | SessionCacheMode.NoAutoClear | SessionCacheMode.NoInternal;

@@ -11,7 +11,7 @@ export type SessionSide = 'server' | 'client';
 
 /** Options of a {@link SessionCache}. */
 export interface SessionCacheOptions {
-  /** {@link (SessionCacheMode:variable)} flags. Default: `Server`. */
+  /** {@link SessionCacheMode} flags. Default: `Server`. */
   readonly mode?: SessionCacheMode | undefined;
   /** Sessions held at most, 1 to 16 777 216. Default: 20 480, as SSL_CTX_sess_set_cache_size(3). */
   readonly maxSessions?: number | undefined;
