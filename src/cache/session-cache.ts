@@ -53,6 +53,7 @@ const EVENTS = {
   connect: 'connect',
   connectGood: 'connectGood',
   hit: 'hits',
+  externalTimeout: 'externalTimeouts',
 } as const;
 
 /**

@@ -24,14 +24,14 @@ export interface SessionCacheStatistics {
   readonly cacheFull: number;
   /** Calls of the external cache that failed or answered with what was not stored there. */
   readonly externalErrors: number;
-  /** Calls of the external cache that ended with `ERR_STORE_TIMEOUT`. */
+  /** Calls of the external cache that ended with `ERR_STORE_TIMEOUT`, or that a server did not wait for any longer. */
   readonly externalTimeouts: number;
   /** Bytes of the sessions that `cacheFull` counts. */
   readonly evictedBytes: number;
 }
 
 /** What {@link SessionCache.count} takes: the side's handshakes begun and completed, and resumptions of either side. */
-export type SessionCacheEvent = 'accept' | 'acceptGood' | 'connect' | 'connectGood' | 'hit';
+export type SessionCacheEvent = 'accept' | 'acceptGood' | 'connect' | 'connectGood' | 'hit' | 'externalTimeout';
 
 export type Counters = { -readonly [name in Exclude<keyof SessionCacheStatistics, 'number'>]: number };
 

@@ -133,6 +133,7 @@ export class Handshake extends AsyncResource {
     this.#answering = true;
     const deadline = setTimeout(() => {
       this.#reason = 'store-timeout';
+      this.#setting.cache.count('externalTimeout');
       settle(undefined);
     }, this.#setting.lookupTimeout);
     found.then(settle, () => settle(undefined));

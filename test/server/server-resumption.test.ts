@@ -334,10 +334,14 @@ describe.each(VERSIONS)('a tls server on %s', (version) => {
       ['lies', () => Buffer.alloc(200, 1)],
     ])('costs a full handshake when it %s', async (kind, fail) => {
       const external = { get: fail, set: fail, delete: fail } as unknown as SessionStore;
-      const { port, seen } = await start({}, { cache: new SessionCache({ mode: 0x302, external }), lookupTimeout: 20 });
+      const { port, seen, resumption } = await start(
+        {},
+        { cache: new SessionCache({ mode: 0x302, external }), lookupTimeout: 20 },
+      );
       const [, second] = await comeBack(port, only(version));
       expect(second).toMatchObject({ resumed: false, received: 'hello' });
       expect(seen[1]?.reason).toBe(kind === 'hangs' ? 'store-timeout' : 'unknown');
+      expect(resumption.cache.statistics.externalTimeouts > 0).toBe(kind === 'hangs');
     });
   });
 });
