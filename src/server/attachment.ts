@@ -33,6 +33,7 @@ export class Attachment {
   readonly #accept: (socket: unknown) => void;
   #generation = 0;
   #tls13 = false;
+  #endpoint: node.EndpointSettings | undefined;
   #policies = new WeakMap<object, HandshakePolicy>();
 
   constructor(server: Server, setting: AttachmentSetting) {
@@ -145,12 +146,10 @@ export class Attachment {
     handshake.runInAsyncScope(this.#accept, undefined, socket);
   }
 
-  /** The context that Node will choose: that of the last `addContext` whose pattern has the name, or the server's. */
   #contextFor(servername: string | undefined): object | undefined {
-    if (servername === undefined) return node.defaultContextOf(this.#server);
-    const contexts = node.serverNameContextsOf(this.#server);
-    if (contexts === undefined) return undefined;
-    return contexts.findLast(({ pattern }) => pattern.test(servername))?.context ?? node.defaultContextOf(this.#server);
+    return servername === undefined
+      ? node.defaultContextOf(this.#server)
+      : node.contextForName(this.#server, servername);
   }
 
   #answeredPolicy(answer: ServerNameAnswer): HandshakePolicy {
@@ -161,9 +160,13 @@ export class Attachment {
 
   /** Without a context to bind to, a policy under which nothing was stored or will be found again. */
   #policyOf(context: object | undefined): HandshakePolicy {
+    const endpoint = node.endpointSettingsOf(this.#server);
+    if (!sameEndpoint(endpoint, this.#endpoint)) {
+      this.#endpoint = endpoint;
+      this.#contextsChanged();
+    }
     const known = context && this.#policies.get(context);
     if (known) return known;
-    const endpoint = node.endpointSettingsOf(this.#server);
     const generation = this.#generation;
     const policy: HandshakePolicy = {
       parameters: context ? this.#setting.contexts.digest(context, endpoint) : randomBytes(32),
@@ -191,4 +194,12 @@ export class Attachment {
     const handshake = this.#handshakes.get(triggerAsyncId());
     if (handshake !== undefined && !handshake.complete(socket)) socket.destroy();
   };
+}
+
+function sameEndpoint(a: node.EndpointSettings, b: node.EndpointSettings | undefined): boolean {
+  return (
+    a.requestCert === b?.requestCert &&
+    a.rejectUnauthorized === b.rejectUnauthorized &&
+    a.ALPNProtocols === b.ALPNProtocols
+  );
 }

@@ -15,12 +15,6 @@ interface ServerInternals {
   readonly _sharedCreds?: unknown;
 }
 
-/** An SNI context as `addContext` keeps it: the pattern of the names, and OpenSSL's context. */
-export interface ServerNameContext {
-  readonly pattern: RegExp;
-  readonly context: object;
-}
-
 let nativeListener: ConnectionListener | undefined;
 
 /** Node's `connection` listener, which makes the TLSSocket: one function for all servers of a process. */
@@ -68,12 +62,15 @@ export function ticketKeysOf(server: Server): object | undefined {
   return typeof keys === 'object' && keys !== null ? keys : undefined;
 }
 
-/** What belongs to a server rather than to one of its contexts. */
-export function endpointSettingsOf(server: Server): {
+/** Settings that Node reads from the server itself, at every connection. */
+export interface EndpointSettings {
   readonly requestCert: boolean;
   readonly rejectUnauthorized: boolean;
   readonly ALPNProtocols: Uint8Array | undefined;
-} {
+}
+
+/** What belongs to a server rather than to one of its contexts. */
+export function endpointSettingsOf(server: Server): EndpointSettings {
   const { requestCert, rejectUnauthorized, ALPNProtocols, ALPNCallback } = server as ServerInternals;
   return {
     requestCert: requestCert === true,
@@ -97,17 +94,17 @@ export function defaultContextOf(server: Server): object | undefined {
 }
 
 /**
- * The contexts made with `addContext`; the last one that matches answers.
+ * The context that Node chooses for a name: that of the last `addContext` whose pattern has it, or else the server's.
  *
  * @returns `undefined` when this Node keeps them in another way: then no connection with a name can be judged.
  */
-export function serverNameContextsOf(server: Server): readonly ServerNameContext[] | undefined {
+export function contextForName(server: Server, servername: string): object | undefined {
   const contexts = (server as ServerInternals)._contexts;
   if (!Array.isArray(contexts)) return undefined;
-  const known: ServerNameContext[] = [];
-  for (const entry of contexts) {
-    if (!Array.isArray(entry) || !(entry[0] instanceof RegExp) || typeof entry[1] !== 'object') return undefined;
-    known.push({ pattern: entry[0], context: nativeContextOf(entry[1]) });
+  for (let i = contexts.length - 1; i >= 0; i--) {
+    const [pattern, context] = contexts[i] as [unknown, unknown];
+    if (!(pattern instanceof RegExp) || typeof context !== 'object' || context === null) return undefined;
+    if (pattern.test(servername)) return nativeContextOf(context);
   }
-  return known;
+  return defaultContextOf(server);
 }

@@ -288,6 +288,14 @@ describe.each(VERSIONS)('a tls server on %s', (version) => {
       expect(authorized.slice(4)).toEqual([true, true]);
     });
 
+    it('resumes nothing of before when the server begins to ask for certificates', async () => {
+      const { port, server, seen } = await start({ ca: authority.cert });
+      const { session } = await visit(port, { ...only(version), ...shown() });
+      (server as { requestCert?: boolean }).requestCert = true;
+      await visit(port, { ...only(version), ...shown(), session });
+      expect(seen[1]).toMatchObject({ resumed: false, reason: 'unknown' });
+    });
+
     it('lets no session outlive the certificate', async () => {
       let now = Date.now();
       const soon = await makeCertificate({ commonName: 'soon', issuer: authority, notAfter: new Date(now + 100_000) });
