@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import * as tls from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
+import type { NotResumedReason } from '../../src/guard/resumption-rules.js';
 import type { ServerResumptionOptions } from '../../src/server/server-resumption.js';
 import { extension, record, returningHello12, TLS13, uint, vector } from '../support/hello-builder.js';
 import {
@@ -95,19 +96,23 @@ async function expectOwnerResumes(
   expect(seen.at(-1)).toMatchObject({ resumed: true, servername: 'a.test' });
 }
 
-const refusedHellos = (session: Buffer): [string, Hello13][] => {
+const refusedHellos = (session: Buffer): [string, NotResumedReason, Hello13][] => {
   const psk = pskOf(session);
   return [
-    ['the session after an unknown one', { psks: [UNKNOWN, psk] }],
-    ['the session under another name', { psks: [psk], servername: 'b.test' }],
-    ['the session with a dot after the name', { psks: [psk], servername: 'a.test.' }],
-    ['the session under the name in capitals', { psks: [psk], servername: 'A.test' }],
-    ['psk_ke alone', { psks: [psk], pskKeyExchangeModes: [0] }],
-    ['an empty legacy session ID', { psks: [psk], sessionId: Buffer.alloc(0) }],
-    ['an unknown session alone', { psks: [UNKNOWN] }],
-    ['a ticket of the stateless kind', { psks: [TICKET] }],
-    ['its identity as the legacy session ID only', { sessionId: psk.identity }],
-    ['its identity as the legacy session ID, and an unknown one', { sessionId: psk.identity, psks: [UNKNOWN] }],
+    ['the session after an unknown one', 'unknown', { psks: [UNKNOWN, psk] }],
+    ['the session under another name', 'unknown', { psks: [psk], servername: 'b.test' }],
+    ['the session with a dot after the name', 'unknown', { psks: [psk], servername: 'a.test.' }],
+    ['the session under the name in capitals', 'unknown', { psks: [psk], servername: 'A.test' }],
+    ['psk_ke alone', 'no-psk-dhe-ke', { psks: [psk], pskKeyExchangeModes: [0] }],
+    ['an empty legacy session ID', 'no-legacy-session-id', { psks: [psk], sessionId: Buffer.alloc(0) }],
+    ['an unknown session alone', 'unknown', { psks: [UNKNOWN] }],
+    ['a ticket of the stateless kind', 'not-offered', { psks: [TICKET] }],
+    ['its identity as the legacy session ID only', 'not-offered', { sessionId: psk.identity }],
+    [
+      'its identity as the legacy session ID, and an unknown one',
+      'unknown',
+      { sessionId: psk.identity, psks: [UNKNOWN] },
+    ],
   ];
 };
 
@@ -123,9 +128,9 @@ describe('PSK identities in TLS 1.3', () => {
 
   it('are a full handshake in every other shape, which completes', async () => {
     const started = await withSession('TLSv1.3');
-    for (const [what, hello] of refusedHellos(started.session)) {
+    for (const [what, reason, hello] of refusedHellos(started.session)) {
       expect(await ask13(started.port, hello), what).toMatchObject(full);
-      expect(started.seen.at(-1)?.resumed, what).toBe(false);
+      expect(started.seen.at(-1), what).toMatchObject({ resumed: false, reason });
     }
     await expectOwnerResumes(started, 'TLSv1.3');
   });
@@ -149,7 +154,7 @@ describe('PSK identities in TLS 1.3', () => {
 
   it('lose no single-use session when they are refused', async () => {
     const started = await withSession('TLSv1.3', { singleUse: true });
-    for (const [, hello] of refusedHellos(started.session)) await ask13(started.port, hello);
+    for (const [, , hello] of refusedHellos(started.session)) await ask13(started.port, hello);
     await ask13(started.port, { psks: [{ ...pskOf(started.session), secret: Buffer.alloc(32, 1) }] });
     await expectOwnerResumes(started, 'TLSv1.3');
     expect(await outcome(started.port, client('TLSv1.3', { session: started.session }))).toBe('full');

@@ -224,6 +224,32 @@ describe.each(FLAVOURS)('the events of a server of %s are those without the libr
   });
 });
 
+describe('a server that allows half-open connections says what it says without the library when a client', () => {
+  it.each<[string, 'end' | 'resetAndDestroy', () => Buffer]>([
+    ['leaves without a byte', 'end', () => Buffer.alloc(0)],
+    ['sends half a hello and leaves', 'end', half],
+    ['sends half a hello and resets', 'resetAndDestroy', half],
+    ['sends a hello and leaves', 'end', realHello],
+    ['sends a hello and resets', 'resetAndDestroy', realHello],
+    ['sends garbage and leaves', 'end', () => Buffer.alloc(300, 0xa5)],
+  ])('%s', async (_what, leave, bytes) => {
+    const options = { allowHalfOpen: true, handshakeTimeout: HANDSHAKE_TIMEOUT } as tls.TlsOptions;
+    await same(
+      async ({ server, port, events }) => {
+        const accepted: net.Socket[] = [];
+        server.on('connection', (socket) => accepted.push(socket));
+        const socket = await dial(port, bytes());
+        socket.resume()[leave]();
+        // Plain tls keeps such a connection open, even after its handshakeTimeout.
+        await waitUntil(() => events.length > 1);
+        for (const each of [socket, ...accepted]) each.destroy();
+      },
+      'tls',
+      options,
+    );
+  });
+});
+
 describe('the handshakeTimeout', () => {
   const options = { handshakeTimeout: HANDSHAKE_TIMEOUT };
   const timedOut = 'tlsClientError ERR_TLS_HANDSHAKE_TIMEOUT  TLSSocket';
@@ -415,13 +441,14 @@ function duplexPair(options: { allowHalfOpen?: boolean; emitClose?: boolean } = 
 describe.each([true, false])('a duplex with allowHalfOpen %s that is emitted as a connection', (allowHalfOpen) => {
   const emitted =
     (act: (far: Duplex, near: Duplex) => void, bytes: Buffer = half(), wait = 20) =>
-    async ({ server }: Watched): Promise<void> => {
+    async ({ server, events }: Watched): Promise<void> => {
       const [near, far] = duplexPair({ allowHalfOpen });
       server.emit('connection', far);
       if (bytes.length > 0) near.write(bytes);
       await turns(wait);
       act(far, near);
       await turns(20);
+      events.push('(destroyed)');
       far.destroy();
     };
 

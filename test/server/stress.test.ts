@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import type * as net from 'node:net';
+import { Duplex } from 'node:stream';
 import * as tls from 'node:tls';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -372,5 +373,47 @@ describe('1 000 clients at once', () => {
       expect(resumed).toBe(returning);
     }
     await nothingLeft(running, baseline);
+  });
+});
+
+describe('a duplex that announces no close', () => {
+  /** A handshake over one, which is then forgotten by everybody. */
+  async function visitOver({ server }: Running): Promise<void> {
+    const ends: Duplex[] = [];
+    for (const other of [1, 0]) {
+      ends.push(
+        new Duplex({
+          emitClose: false,
+          read() {},
+          write: (chunk, _encoding, done) => {
+            ends[other]?.push(chunk);
+            done();
+          },
+          final: (done) => {
+            ends[other]?.push(null);
+            done();
+          },
+        }),
+      );
+    }
+    const [near, far] = ends as [Duplex, Duplex];
+    server.emit('connection', far);
+    const socket = tls.connect({ socket: near, rejectUnauthorized: false, servername: 'p0.a.test' });
+    socket.resume();
+    await once(socket, 'end');
+    socket.destroy();
+    far.destroy();
+  }
+
+  it('leaves nothing behind either', async () => {
+    const running = await start('attached', {}, random(7));
+    for (let i = 0; i < 10; i++) await visitOver(running);
+    const [attachment] = attachments.splice(0) as [Attachment];
+    for (let round = 0; round < 20 && attachment.pending > 0; round++) {
+      await turns(5);
+      collectGarbage();
+    }
+    // The engine may keep what it used last.
+    expect(attachment.pending).toBeLessThanOrEqual(1);
   });
 });
