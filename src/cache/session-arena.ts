@@ -12,6 +12,9 @@ const MAX_SLOTS = 1 << SLOT_BITS;
 const FIRST_CHUNK_BYTES = 4096;
 const FULL_CHUNK_BYTES = 256 * 1024;
 
+/** Of the bytes from `start` to `end`: a 32-bit integer. */
+export type IdHash = (bytes: Uint8Array, start: number, end: number, seed: number) => number;
+
 /** The absence of a slot. */
 export const NO_SLOT = -1;
 
@@ -174,6 +177,13 @@ export class SessionArena {
     const chunk = this.#chunkOf(slot);
     const start = (slot & (MAX_SLOTS - 1)) * chunk.slotBytes;
     return chunk.bytes.subarray(start, start + this.#number(slot, ID_LENGTH));
+  }
+
+  /** A hash of the ID, without a view of it: views of a million sessions are garbage that stops the event loop. */
+  hashOfId(slot: number, hash: IdHash, seed: number): number {
+    const chunk = this.#chunkOf(slot);
+    const start = (slot & (MAX_SLOTS - 1)) * chunk.slotBytes;
+    return hash(chunk.bytes, start, start + this.#number(slot, ID_LENGTH), seed);
   }
 
   hasId(slot: number, id: Uint8Array): boolean {

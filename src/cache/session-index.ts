@@ -11,7 +11,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import { NO_SLOT, type SessionArena } from './session-arena.js';
+import { type IdHash, NO_SLOT, type SessionArena } from './session-arena.js';
 
 const ENTRIES_PER_SHARD = 20_480;
 const MAX_SHARDS = 256;
@@ -36,17 +36,19 @@ function grown(shard: Shard | undefined, full: number): Shard {
 }
 
 /** FNV-1a from a seed that nobody knows, its bits mixed once more: a small integer, which needs no memory of its own. */
-function fnv1a(id: Uint8Array, seed: number): number {
+function fnv1a(bytes: Uint8Array, start: number, end: number, seed: number): number {
   let hash = seed;
-  // biome-ignore lint/style/useForOf: an iterator would cost more than the hash
-  for (let i = 0; i < id.length; i++) hash = Math.imul(hash ^ (id[i] as number), 0x01000193);
+  for (let i = start; i < end; i++) hash = Math.imul(hash ^ (bytes[i] as number), 0x01000193);
   hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
   return hash ^ (hash >>> 13);
 }
 
+/** Where the IDs stand. */
+type Ids = Pick<SessionArena, 'id' | 'hasId' | 'hashOfId'>;
+
 export class SessionIndex {
-  readonly #arena: Pick<SessionArena, 'hasId'>;
-  readonly #hash: typeof fnv1a;
+  readonly #arena: Ids;
+  readonly #hash: IdHash;
   readonly #seed = randomBytes(4).readInt32LE();
   readonly #shards: (Shard | undefined)[];
   /** How large a shard gets when IDs spread evenly: eight standard deviations over the mean. */
@@ -56,7 +58,7 @@ export class SessionIndex {
   readonly #collided = new Map<string, number>();
 
   /** @param hash for tests, which need collisions */
-  constructor(maxSessions: number, arena: Pick<SessionArena, 'hasId'>, hash = fnv1a) {
+  constructor(maxSessions: number, arena: Ids, hash: IdHash = fnv1a) {
     let shards = 1;
     while (shards < MAX_SHARDS && maxSessions > shards * ENTRIES_PER_SHARD) shards *= 2;
     this.#shards = new Array<Shard | undefined>(shards).fill(undefined);
@@ -68,7 +70,7 @@ export class SessionIndex {
   }
 
   find(id: Uint8Array): number {
-    const hash = this.#hash(id, this.#seed);
+    const hash = this.#hash(id, 0, id.length, this.#seed);
     const slot = this.#shards[this.#shardOf(hash)]?.peek(hash);
     if (slot !== undefined && this.#arena.hasId(slot, id)) return slot;
     return this.#collided.size === 0 ? NO_SLOT : (this.#collided.get(keyOf(id)) ?? NO_SLOT);
@@ -76,7 +78,7 @@ export class SessionIndex {
 
   /** An ID that is not held becomes the newest. */
   add(id: Uint8Array, slot: number): void {
-    const hash = this.#hash(id, this.#seed);
+    const hash = this.#hash(id, 0, id.length, this.#seed);
     const at = this.#shardOf(hash);
     let shard = this.#shards[at];
     if (shard !== undefined && shard.peek(hash) !== undefined) {
@@ -90,23 +92,23 @@ export class SessionIndex {
     shard.set(hash, slot);
   }
 
-  delete(id: Uint8Array, slot: number): void {
-    const hash = this.#hash(id, this.#seed);
+  delete(slot: number): void {
+    const hash = this.#arena.hashOfId(slot, this.#hash, this.#seed);
     const at = this.#shardOf(hash);
     if (this.#shards[at]?.peek(hash) === slot) {
       this.#shards[at]?.delete(hash);
       this.#tidy(at);
-    } else this.#collided.delete(keyOf(id));
+    } else this.#collided.delete(keyOf(this.#arena.id(slot)));
   }
 
   /** Deletes the oldest ID of all: the one that its shard evicts. */
-  evict(id: Uint8Array, slot: number): void {
-    const hash = this.#hash(id, this.#seed);
+  evict(slot: number): void {
+    const hash = this.#arena.hashOfId(slot, this.#hash, this.#seed);
     const at = this.#shardOf(hash);
     if (this.#shards[at]?.peek(hash) === slot) {
       this.#shards[at]?.pop();
       this.#tidy(at);
-    } else this.#collided.delete(keyOf(id));
+    } else this.#collided.delete(keyOf(this.#arena.id(slot)));
   }
 
   clear(): void {

@@ -13,7 +13,7 @@ export class SessionTable {
   readonly #maxBytes: number;
   readonly #onEvict: (bytes: number) => void;
   readonly #drop = (slot: number): void => {
-    this.#index.delete(this.#arena.id(slot), slot);
+    this.#index.delete(slot);
     this.#arena.remove(slot);
   };
 
@@ -101,7 +101,7 @@ export class SessionTable {
   #evictOldest(): void {
     const slot = this.#arena.oldest;
     this.#onEvict(this.#arena.length(slot));
-    this.#index.evict(this.#arena.id(slot), slot);
+    this.#index.evict(slot);
     this.#arena.remove(slot);
   }
 }
