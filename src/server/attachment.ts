@@ -2,6 +2,7 @@
 
 import { triggerAsyncId } from 'node:async_hooks';
 import { randomBytes } from 'node:crypto';
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { SecureContext, SecureContextOptions, Server, TLSSocket } from 'node:tls';
 import { ResumptionError } from '../errors.js';
@@ -29,6 +30,7 @@ export class Attachment {
   readonly #setting: AttachmentSetting;
   readonly #gate: HelloGate;
   readonly #handshakes = new Map<number, Handshake>();
+  readonly #unclosed = new FinalizationRegistry((id: number) => this.#forget(id));
   readonly #undo: (() => void)[] = [];
   readonly #accept: (socket: unknown) => void;
   #generation = 0;
@@ -138,12 +140,16 @@ export class Attachment {
     const handshake = new Handshake(this.#setting, hello, policy);
     const id = handshake.asyncId();
     this.#handshakes.set(id, handshake);
-    socket.once('close', () => {
-      this.#handshakes.delete(id);
-      handshake.abandon();
-    });
+    socket.once('close', () => this.#forget(id));
+    // A stream of the application may never say that it is closed.
+    if (!(socket instanceof Socket)) this.#unclosed.register(socket, id);
     this.#setting.cache.count('accept');
     handshake.runInAsyncScope(this.#accept, undefined, socket);
+  }
+
+  #forget(id: number): void {
+    this.#handshakes.get(id)?.abandon();
+    this.#handshakes.delete(id);
   }
 
   #contextFor(servername: string | undefined): object | undefined {

@@ -17,15 +17,15 @@ import {
 /** What a {@link ClientHelloAssembler} knows; all but `incomplete` are final. */
 export type ClientHelloState = 'incomplete' | 'complete' | 'not-a-hello' | 'too-large';
 
-/** No client needs more, and it bounds what framing adds to the bytes held. */
-const MAX_RECORDS = 64;
+/** Clients need one or two. What framing adds to the bytes held is bounded with it: 20 KiB. */
+const MAX_RECORDS = 4096;
 const EMPTY = Buffer.alloc(0);
 
 /**
  * Assembles the first handshake message of a connection, out of any number of chunks and records, in linear time.
  *
  * A hello that came in one chunk and one record is never copied: `handedOn()` is that chunk. Until the hello is
- * complete, the bytes held are at most `maxBytes` and 5 for each of at most 64 records.
+ * complete, the bytes held are at most `maxBytes` and 5 for each of at most 4096 records.
  */
 export class ClientHelloAssembler {
   readonly #maxBytes: number;
@@ -70,7 +70,7 @@ export class ClientHelloAssembler {
    * Takes what the socket gave, which must not change afterwards.
    *
    * @returns `complete`: all of the message is here. `not-a-hello`: a byte was wrong (HTTP, a PROXY protocol line, an
-   * alert, an SSLv2 hello, an empty record, another message). `too-large`: more than `maxBytes`, or than 64 records.
+   * alert, an SSLv2 hello, an empty record, another message). `too-large`: more than `maxBytes`, or than 4096 records.
    * Once final, the answer stays, and chunks are only kept to be handed on.
    */
   push(chunk: Buffer): ClientHelloState {

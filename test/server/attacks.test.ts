@@ -377,6 +377,8 @@ describe.each(VERSIONS)('a hello that is cut up, on %s', (version) => {
     ['three records, a byte a segment', intoSegments(1, thirds)],
     ['60 small records', sixtieths],
     ['60 small records in segments of 3 bytes', intoSegments(3, sixtieths)],
+    ['a record for each byte', intoRecords(1)],
+    ['a record for each byte, in segments of 100 bytes', intoSegments(100, intoRecords(1))],
     ['a record for each segment', (flight) => thirds(flight).flatMap(recordsOf)],
   ])('resumes: %s', async (_how, editor) => {
     const started = await withSession(version);
@@ -384,17 +386,6 @@ describe.each(VERSIONS)('a hello that is cut up, on %s', (version) => {
     const back = await visit(port, client(version, { session: started.session }));
     expect(back).toMatchObject({ resumed: true, received: 'hello' });
     expect(started.seen.at(-1)).toMatchObject({ resumed: true, servername: 'a.test' });
-  });
-
-  it('into records of one byte succeeds, as with plain tls', async () => {
-    for (const kind of KINDS) {
-      const { port } = await startServer(kind);
-      const { session } = await visit(port, client(version));
-      for (const editor of [intoRecords(1), intoSegments(100, intoRecords(1))]) {
-        const back = await visit(await proxied(port, editor), client(version, { session }));
-        expect(back.received).toBe('hello');
-      }
-    }
   });
 
   it('resumes when the first hello was cut up too', async () => {

@@ -163,10 +163,11 @@ describe('limits', () => {
     }
   });
 
-  it('takes 64 records and no more', () => {
-    const cuts = Array.from({ length: 63 }, (_, i) => i + 1);
-    expect(new ClientHelloAssembler().push(toRecords(message, cuts))).toBe('complete');
-    const sent = toRecords(message, [...cuts, 64]);
+  it('takes 4096 records and no more', () => {
+    const long = helloOf(8_000);
+    const cuts = Array.from({ length: 4095 }, (_, i) => i + 1);
+    expect(new ClientHelloAssembler().push(toRecords(long, cuts))).toBe('complete');
+    const sent = toRecords(long, [...cuts, 4096]);
     const assembler = new ClientHelloAssembler();
     expect(pushAll(assembler, byteByByte(sent))).toBe('too-large');
     expect(assembler.handedOn()).toEqual(sent);
