@@ -157,6 +157,7 @@ export class SessionArena {
     const start = at * chunk.slotBytes;
     chunk.bytes.fill(0, start, start + (links[record + ID_LENGTH] as number) + length);
     chunk.times[at * DOUBLES + EXPIRES_AT] = Number.POSITIVE_INFINITY;
+    links[record + ID_LENGTH] = 0;
 
     const older = links[record + OLDER] as number;
     const newer = links[record + NEWER] as number;
@@ -179,17 +180,25 @@ export class SessionArena {
     return chunk.bytes.subarray(start, start + this.#number(slot, ID_LENGTH));
   }
 
-  /** A hash of the ID, without a view of it: views of a million sessions are garbage that stops the event loop. */
-  hashOfId(slot: number, hash: IdHash, seed: number): number {
-    const chunk = this.#chunkOf(slot);
-    const start = (slot & (MAX_SLOTS - 1)) * chunk.slotBytes;
-    return hash(chunk.bytes, start, start + this.#number(slot, ID_LENGTH), seed);
+  /**
+   * A hash of the ID, without a view of it: views of a million sessions are garbage that stops the event loop. For a
+   * slot that was given back the hash of no bytes, or `undefined`.
+   */
+  hashOfId(slot: number, hash: IdHash, seed: number): number | undefined {
+    const chunk = this.#chunks[slot >>> SLOT_BITS];
+    const at = slot & (MAX_SLOTS - 1);
+    if (chunk === undefined || at >= chunk.capacity) return undefined;
+    const start = at * chunk.slotBytes;
+    return hash(chunk.bytes, start, start + (chunk.links[at * INTEGERS + ID_LENGTH] as number), seed);
   }
 
+  /** Whether the slot holds a session with that ID: not if it was given back. */
   hasId(slot: number, id: Uint8Array): boolean {
-    if (this.#number(slot, ID_LENGTH) !== id.length) return false;
-    const { bytes, slotBytes } = this.#chunkOf(slot);
-    const start = (slot & (MAX_SLOTS - 1)) * slotBytes;
+    const chunk = this.#chunks[slot >>> SLOT_BITS];
+    const at = slot & (MAX_SLOTS - 1);
+    if (chunk?.links[at * INTEGERS + ID_LENGTH] !== id.length) return false;
+    const { bytes } = chunk;
+    const start = at * chunk.slotBytes;
     for (let i = 0; i < id.length; i++) if (bytes[start + i] !== id[i]) return false;
     return true;
   }

@@ -18,22 +18,14 @@ const MAX_SHARDS = 256;
 const FIRST_ENTRIES = 256;
 /** A shard that is larger than this is given back when it is empty: an `LRUCache` never shrinks. */
 const KEEP_WHEN_EMPTY = 1024;
+/**
+ * A large shard is not emptied below this share of its size: at a quarter V8 begins to make its map smaller, and when
+ * a million sessions expire, the maps left behind bring about a collection in the middle of it. Entries of sessions
+ * that are gone stay instead, until they are evicted, replaced, or all of a shard are.
+ */
+const LEAVE_BELOW = 0.3;
 
 type Shard = LRUCache<number, number>;
-
-/**
- * The shard with room for more: a new one, as an `LRUCache` takes the memory for its `max` at once. (One with a
- * `maxSize` alone grows by itself, but takes twice the memory. Steps between small and full would be for nothing too:
- * each leaves arrays behind that make V8 enlarge the young generation, by 100 MB on Node 24 for a million entries.)
- */
-function grown(shard: Shard | undefined, full: number): Shard {
-  if (shard === undefined) return new LRUCache<number, number>({ max: Math.min(FIRST_ENTRIES, full) });
-  const larger: Shard = new LRUCache<number, number>({ max: shard.max < full ? full : shard.max * 2 });
-  shard.rforEach((slot, hash) => {
-    larger.set(hash, slot);
-  });
-  return larger;
-}
 
 /** FNV-1a from a seed that nobody knows, its bits mixed once more: a small integer, which needs no memory of its own. */
 function fnv1a(bytes: Uint8Array, start: number, end: number, seed: number): number {
@@ -54,6 +46,8 @@ export class SessionIndex {
   /** How large a shard gets when IDs spread evenly: eight standard deviations over the mean. */
   readonly #full: number;
   readonly #mask: number;
+  /** Sessions of each shard that are there. */
+  readonly #live: Int32Array;
   /** By latin1 string: IDs whose hash was taken. */
   readonly #collided = new Map<string, number>();
 
@@ -65,6 +59,7 @@ export class SessionIndex {
     const mean = maxSessions / shards;
     this.#full = shards === 1 ? maxSessions : Math.ceil(mean + 8 * Math.sqrt(mean));
     this.#mask = shards - 1;
+    this.#live = new Int32Array(shards);
     this.#arena = arena;
     this.#hash = hash;
   }
@@ -80,45 +75,77 @@ export class SessionIndex {
   add(id: Uint8Array, slot: number): void {
     const hash = this.#hash(id, 0, id.length, this.#seed);
     const at = this.#shardOf(hash);
-    let shard = this.#shards[at];
-    if (shard !== undefined && shard.peek(hash) !== undefined) {
+    const taken = this.#shards[at]?.peek(hash);
+    if (taken !== undefined && taken !== slot && this.#holds(taken, hash)) {
       this.#collided.set(keyOf(id), slot);
       return;
     }
-    if (shard === undefined || shard.size === shard.max) {
-      shard = grown(shard, this.#full);
-      this.#shards[at] = shard;
-    }
-    shard.set(hash, slot);
+    this.#withRoom(at).set(hash, slot);
+    this.#live[at] = (this.#live[at] as number) + 1;
   }
 
   delete(slot: number): void {
-    const hash = this.#arena.hashOfId(slot, this.#hash, this.#seed);
+    const hash = this.#hashOf(slot);
     const at = this.#shardOf(hash);
-    if (this.#shards[at]?.peek(hash) === slot) {
-      this.#shards[at]?.delete(hash);
-      this.#tidy(at);
-    } else this.#collided.delete(keyOf(this.#arena.id(slot)));
+    const shard = this.#shards[at];
+    if (shard?.peek(hash) !== slot) this.#collided.delete(keyOf(this.#arena.id(slot)));
+    else if (!this.#letGo(at, shard) && (shard.max <= KEEP_WHEN_EMPTY || shard.size > shard.max * LEAVE_BELOW)) {
+      shard.delete(hash);
+    }
   }
 
-  /** Deletes the oldest ID of all: the one that its shard evicts. */
+  /** Deletes the oldest ID of all: the one that its shard evicts, after entries of sessions that are gone. */
   evict(slot: number): void {
-    const hash = this.#arena.hashOfId(slot, this.#hash, this.#seed);
+    const hash = this.#hashOf(slot);
     const at = this.#shardOf(hash);
-    if (this.#shards[at]?.peek(hash) === slot) {
-      this.#shards[at]?.pop();
-      this.#tidy(at);
-    } else this.#collided.delete(keyOf(this.#arena.id(slot)));
+    const shard = this.#shards[at];
+    if (shard?.peek(hash) !== slot) this.#collided.delete(keyOf(this.#arena.id(slot)));
+    else if (!this.#letGo(at, shard)) while (shard.size > 0 && shard.pop() !== slot);
   }
 
   clear(): void {
     this.#shards.fill(undefined);
+    this.#live.fill(0);
     this.#collided.clear();
   }
 
-  #tidy(at: number): void {
+  #hashOf(slot: number): number {
+    return this.#arena.hashOfId(slot, this.#hash, this.#seed) as number;
+  }
+
+  /** Whether the entry of `hash` is of a session that is there. */
+  #holds(slot: number, hash: number): boolean {
+    return this.#arena.hashOfId(slot, this.#hash, this.#seed) === hash;
+  }
+
+  /** One session of the shard is gone; says whether the whole shard is, if it is large. */
+  #letGo(at: number, shard: Shard): boolean {
+    this.#live[at] = (this.#live[at] as number) - 1;
+    if (this.#live[at] !== 0 || shard.max <= KEEP_WHEN_EMPTY) return false;
+    this.#shards[at] = undefined;
+    return true;
+  }
+
+  /**
+   * The shard, with room for one more: when it is full a new one, as an `LRUCache` takes the memory for its `max` at
+   * once. (One with a `maxSize` alone grows by itself, but takes twice the memory. Steps between small and full would
+   * be for nothing too: each leaves arrays behind that make V8 enlarge the young generation, by 100 MB on Node 24 for a
+   * million entries.)
+   */
+  #withRoom(at: number): Shard {
     const shard = this.#shards[at];
-    if (shard !== undefined && shard.size === 0 && shard.max > KEEP_WHEN_EMPTY) this.#shards[at] = undefined;
+    if (shard !== undefined && shard.size < shard.max) return shard;
+    let max = Math.min(FIRST_ENTRIES, this.#full);
+    if (shard !== undefined) {
+      const needed = (this.#live[at] as number) + 1;
+      for (max = this.#full; max - needed < max / 32; ) max *= 2;
+    }
+    const larger: Shard = new LRUCache<number, number>({ max });
+    shard?.rforEach((slot, hash) => {
+      if (this.#holds(slot, hash)) larger.set(hash, slot);
+    });
+    this.#shards[at] = larger;
+    return larger;
   }
 
   #shardOf(hash: number): number {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type IdHash, NO_SLOT } from '../../src/cache/session-arena.js';
+import { type IdHash, NO_SLOT, SessionArena } from '../../src/cache/session-arena.js';
 import { SessionIndex } from '../../src/cache/session-index.js';
 
 /** An index over a plain list of IDs: the slot is the position. */
@@ -22,9 +22,59 @@ function indexed(maxSessions: number, hash?: IdHash) {
 
 const HASHES: [string, IdHash | undefined][] = [
   ['the hash', undefined],
-  ['a hash with four values', (id) => (id[0] as number) & 3],
+  ['a hash with 2048 values', (bytes, start, end) => sum(bytes, start, end) & 2047],
+  ['a hash with four values', (bytes, start, end) => sum(bytes, start, end) & 3],
   ['a hash with one value', () => 7],
 ];
+
+function sum(bytes: Uint8Array, start: number, end: number): number {
+  let total = 0;
+  for (let i = start; i < end; i++) total = total * 7 + (bytes[i] as number);
+  return total;
+}
+
+/** An index over an arena, beside a map in order of insertion. */
+class Indexed {
+  readonly arena = new SessionArena();
+  readonly index: SessionIndex;
+  readonly held = new Map<number, number>();
+  next = 0;
+
+  constructor(maxSessions: number, hash: IdHash | undefined) {
+    this.index = new SessionIndex(maxSessions, this.arena, hash);
+  }
+
+  add(n: number = this.next++): void {
+    if (this.held.has(n)) return;
+    const slot = this.arena.insert(Indexed.id(n), Buffer.alloc(8), 0, 0);
+    this.index.add(Indexed.id(n), slot);
+    this.held.set(n, slot);
+  }
+
+  drop(how: 'delete' | 'evict', n: number = this.held.keys().next().value as number): void {
+    const slot = this.held.get(n) as number;
+    this.index[how](slot);
+    this.arena.remove(slot);
+    this.held.delete(n);
+  }
+
+  fillTo(size: number): void {
+    while (this.held.size < size) this.add();
+  }
+
+  drainTo(size: number, how: 'delete' | 'evict'): void {
+    while (this.held.size > size) this.drop(how);
+  }
+
+  wrong(): number[] {
+    const all = Array.from({ length: this.next }, (_, n) => n);
+    return all.filter((n) => this.index.find(Indexed.id(n)) !== (this.held.get(n) ?? NO_SLOT));
+  }
+
+  static id(n: number): Buffer {
+    return Buffer.from(`an ID ${n}`);
+  }
+}
 
 describe('SessionIndex', () => {
   it.each(HASHES)('finds every ID, and none that is not there, with %s', (_name, hash) => {
@@ -58,6 +108,26 @@ describe('SessionIndex', () => {
         });
       }),
     );
+  });
+
+  it.each(HASHES)('is right while most of a large shard goes, comes back and is evicted, with %s', (_name, hash) => {
+    const both = new Indexed(4000, hash);
+    for (let round = 0; round < 6; round++) {
+      both.fillTo(4000);
+      expect(both.wrong()).toEqual([]);
+      for (const n of [...both.held.keys()].filter((n) => n % 50 !== round)) both.drop('delete', n);
+      expect(both.wrong()).toEqual([]);
+      // Some come back under the IDs that went, in slots that others had.
+      for (let n = both.next - 1; n > both.next - 300; n -= 2) both.add(n);
+      both.drainTo(60, 'evict');
+      expect(both.wrong()).toEqual([]);
+      both.fillTo(1060);
+      both.drainTo(100, 'evict');
+      expect(both.wrong()).toEqual([]);
+      if (round % 2 === 1) both.drainTo(0, 'delete');
+    }
+    expect(both.wrong()).toEqual([]);
+    expect(both.next).toBeGreaterThan(20_000);
   });
 
   it('spreads a large cache over shards, grows them, and lets go of them when they are empty', () => {
