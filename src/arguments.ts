@@ -47,6 +47,11 @@ export function requireObject(name: string, value: unknown): object {
   return value;
 }
 
+export function requireBoolean(name: string, value: unknown): boolean {
+  if (typeof value !== 'boolean') throw wrongType(name, 'a boolean', value);
+  return value;
+}
+
 export function requireString(name: string, value: unknown): string {
   if (typeof value !== 'string') throw wrongType(name, 'a string', value);
   return value;

@@ -1,5 +1,7 @@
 /** Lookups on their way outside: what happens to a session meanwhile decides what their answer may still do. */
 
+import type { SessionEntry } from '../stores/session-envelope.js';
+
 /** One or several lookups of the same key. */
 export interface Flight {
   readonly key: string;
@@ -10,7 +12,16 @@ export interface Flight {
   superseded: boolean;
 }
 
-/** Holds no more keys than there are lookups waiting. */
+/** A session that was taken, and what became of its key since. */
+export interface Loan {
+  readonly entry: SessionEntry;
+  readonly flight: Flight;
+}
+
+/** A store that never answers is not remembered for longer: an answer beyond these keys is no session. */
+const MAX_FLIGHTS = 16_384;
+
+/** Holds no more keys than there are lookups waiting, and no more than MAX_FLIGHTS: the oldest is revoked. */
 export class Flights {
   readonly #flights = new Map<string, Flight>();
 
@@ -20,6 +31,7 @@ export class Flights {
     if (flight === undefined) {
       flight = { key, lookups: 0, revoked: false, superseded: false };
       this.#flights.set(key, flight);
+      if (this.#flights.size > MAX_FLIGHTS) this.#revokeOldest();
     }
     flight.lookups++;
     return flight;
@@ -42,6 +54,14 @@ export class Flights {
     if (this.#flights.size === 0) return;
     const flight = this.#flights.get(keyOf(id));
     if (flight !== undefined) flight.superseded = true;
+  }
+
+  #revokeOldest(): void {
+    for (const [key, flight] of this.#flights) {
+      flight.revoked = true;
+      this.#flights.delete(key);
+      return;
+    }
   }
 
   revokeAll(): void {

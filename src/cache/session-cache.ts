@@ -5,19 +5,11 @@
  */
 
 import { inspect } from 'node:util';
-import {
-  outOfRange,
-  requireBytes,
-  requireFunction,
-  requireInteger,
-  requireNumber,
-  requireObject,
-  requireString,
-} from '../arguments.js';
+import { requireBytes, requireFunction, requireInteger, requireNumber, requireObject } from '../arguments.js';
 import type { SessionEntry } from '../stores/session-envelope.js';
 import type { MaybePromise } from '../stores/session-store.js';
 import { ExternalSessions, externalKey, isPromise } from './external-sessions.js';
-import { type Flight, Flights } from './flights.js';
+import { type Flight, Flights, type Loan } from './flights.js';
 import { NO_SLOT } from './session-arena.js';
 import { requireMode, SessionCacheMode } from './session-cache-mode.js';
 import {
@@ -27,7 +19,7 @@ import {
   type SessionSide,
   sideFlag,
 } from './session-cache-options.js';
-import { makeCounters, type SessionCacheEvent, type SessionCacheStatistics } from './session-statistics.js';
+import { countEvent, makeCounters, type SessionCacheEvent, type SessionCacheStatistics } from './session-statistics.js';
 import { SessionTable } from './session-table.js';
 
 export type {
@@ -47,15 +39,6 @@ const AUTO_CLEAR_EVERY = 255;
 const AUTO_CLEAR_LIMIT = 20_480;
 const LAST_TIME = 8_640_000_000_000_000;
 
-const EVENTS = {
-  accept: 'accept',
-  acceptGood: 'acceptGood',
-  connect: 'connect',
-  connectGood: 'connectGood',
-  hit: 'hits',
-  externalTimeout: 'externalTimeouts',
-} as const;
-
 /**
  * A bounded cache of TLS sessions by session ID, in memory, with an external cache behind or instead of it.
  *
@@ -64,8 +47,8 @@ const EVENTS = {
  * after it was stored (at that moment it is still good, as in OpenSSL).
  *
  * IDs are `Uint8Array` of at most 1024 bytes: any other type is a `TypeError`, a longer one a `RangeError`. A session
- * with an empty ID, an empty session, and one longer than `maxBytes` (or 16 MiB) are not kept. No fault of the external cache is
- * ever thrown or rejected with: it is counted, and the session is a miss.
+ * with an empty ID, an empty session, and one longer than `maxBytes` (or 16 MiB) are not kept. No fault of the external
+ * cache is ever thrown or rejected with: it is counted, and the session is a miss.
  *
  * @example
  * ```ts
@@ -83,6 +66,7 @@ export class SessionCache {
   readonly #table: SessionTable;
   readonly #counters = makeCounters();
   readonly #flights = new Flights();
+  readonly #loans = new Flights();
   readonly #stored = { server: 0, client: 0 };
   #mode: SessionCacheMode;
   #clearing = false;
@@ -99,7 +83,7 @@ export class SessionCache {
     this.#mode = requireMode(mode);
     this.#maxSessions = requireInteger('maxSessions', maxSessions, 1, 2 ** 24);
     this.#maxBytes = requireInteger('maxBytes', maxBytes, 1, 2 ** 40, 'bytes');
-    this.#timeout = requireNumber('timeout', timeout, 1, 604_800, 'seconds');
+    this.#timeout = requireInteger('timeout', timeout, 1, 604_800, 'seconds');
     this.#clock = requireFunction('clock', clock);
     this.#external = external === undefined ? undefined : new ExternalSessions(external, clock, this.#counters);
     this.#table = new SessionTable(this.#maxSessions, this.#maxBytes, (bytes) => {
@@ -170,6 +154,7 @@ export class SessionCache {
     requireId(id);
     if (id.length === 0 || this.#closed) return false;
     this.#flights.revoke(id);
+    this.#loans.revoke(id);
     const slot = this.#table.find(id);
     if (slot !== NO_SLOT) this.#table.remove(slot);
     this.#external?.delete(externalKey(id));
@@ -293,16 +278,39 @@ export class SessionCache {
   }
 
   /**
+   * {@link takeEntry} for a connection that may not use the session after all: see {@link giveBack}.
+   *
+   * @internal
+   */
+  borrow(id: Uint8Array): MaybePromise<Loan | undefined> {
+    const flight = this.#loans.begin(id);
+    const settle = (entry: SessionEntry | undefined): Loan | undefined => {
+      if (entry !== undefined) return { entry, flight };
+      this.#loans.end(flight);
+      return undefined;
+    };
+    const answer = this.takeEntry(id);
+    return isPromise(answer) ? answer.then(settle) : settle(answer);
+  }
+
+  /**
+   * Ends a loan. A session that was not used is stored again, unless it was removed or all were cleared meanwhile.
+   *
+   * @internal
+   */
+  giveBack(id: Uint8Array, { entry, flight }: Loan, used: boolean): MaybePromise<void> {
+    this.#loans.end(flight);
+    if (!used && !flight.revoked) return this.store(id, entry.session, 'server', entry);
+  }
+
+  /**
    * Counts a handshake: the cache sees sessions, not handshakes, so those who complete them tell it.
    *
    * @throws TypeError if `event` is not a string
    * @throws RangeError if it is no event
    */
   count(event: SessionCacheEvent): void {
-    if (!Object.hasOwn(EVENTS, requireString('event', event))) {
-      throw outOfRange('event', `one of ${Object.keys(EVENTS).join(', ')}`, event);
-    }
-    this.#counters[EVENTS[event]]++;
+    countEvent(this.#counters, event);
   }
 
   /**
@@ -322,6 +330,7 @@ export class SessionCache {
   /** Removes all sessions from the internal cache. Lookups on their way outside find nothing. */
   clear(): void {
     this.#flights.revokeAll();
+    this.#loans.revokeAll();
     this.#table.clear();
   }
 

@@ -1,5 +1,7 @@
 /** What a session cache counts. */
 
+import { outOfRange, requireString } from '../arguments.js';
+
 /** Counters of a {@link SessionCache}, named after SSL_CTX_sess_number(3). Those of lookups count servers' only. */
 export interface SessionCacheStatistics {
   /** Sessions in the internal cache now. */
@@ -33,6 +35,16 @@ export interface SessionCacheStatistics {
 /** What {@link SessionCache.count} takes: the side's handshakes begun and completed, and resumptions of either side. */
 export type SessionCacheEvent = 'accept' | 'acceptGood' | 'connect' | 'connectGood' | 'hit' | 'externalTimeout';
 
+/** The counter of each event. */
+const EVENTS = {
+  accept: 'accept',
+  acceptGood: 'acceptGood',
+  connect: 'connect',
+  connectGood: 'connectGood',
+  hit: 'hits',
+  externalTimeout: 'externalTimeouts',
+} as const;
+
 export type Counters = { -readonly [name in Exclude<keyof SessionCacheStatistics, 'number'>]: number };
 
 export function makeCounters(): Counters {
@@ -50,4 +62,11 @@ export function makeCounters(): Counters {
     externalTimeouts: 0,
     evictedBytes: 0,
   };
+}
+
+export function countEvent(counters: Counters, event: SessionCacheEvent): void {
+  if (!Object.hasOwn(EVENTS, requireString('event', event))) {
+    throw outOfRange('event', `one of ${Object.keys(EVENTS).join(', ')}`, event);
+  }
+  counters[EVENTS[event]]++;
 }

@@ -1,6 +1,7 @@
 /** What is configured for a connection, as 32 bytes: equal settings give equal digests, in any process. */
 
 import { createHash } from 'node:crypto';
+import { requireObject, wrongType } from '../arguments.js';
 
 /** A certificate, a CRL or a PFX inside an object, as Node's `key`, `cert` and `pfx` allow. */
 export interface WrappedPem {
@@ -67,13 +68,23 @@ function blockDigests(input: string | Uint8Array): string[] {
   return digests.length > 0 ? digests : [sha256(input)];
 }
 
-function digestsOf(input: PemInput | undefined): string[] | null {
-  if (input === undefined || input === null) return null;
-  if (typeof input === 'string' || input instanceof Uint8Array) return blockDigests(input);
+/** Text or bytes in any view, as Node takes them; `undefined` for what it takes as absent. */
+function textOrBytes(name: string, input: unknown): string | Uint8Array | undefined {
+  if (input === undefined || input === null || input === false || input === '') return undefined;
+  if (typeof input === 'string') return input;
+  if (ArrayBuffer.isView(input)) return new Uint8Array(input.buffer, input.byteOffset, input.byteLength);
+  throw wrongType(name, 'PEM text or bytes', input);
+}
+
+function digestsOf(name: string, input: unknown): string[] | null {
+  if (!Array.isArray(input)) {
+    const bytes = textOrBytes(name, input);
+    return bytes === undefined ? null : blockDigests(bytes);
+  }
   return input.flatMap((entry) => {
-    if (typeof entry === 'string' || entry instanceof Uint8Array) return blockDigests(entry);
-    const wrapped = entry.pem ?? entry.buf;
-    return typeof wrapped === 'string' || wrapped instanceof Uint8Array ? blockDigests(wrapped) : [];
+    const wrapped = entry as WrappedPem | undefined;
+    const bytes = textOrBytes(name, wrapped?.pem ?? wrapped?.buf ?? entry);
+    return bytes === undefined ? [] : blockDigests(bytes);
   });
 }
 
@@ -84,14 +95,16 @@ function digestsOf(input: PemInput | undefined): string[] | null {
  * PEM is compared block by block, CAs and CRLs as sets. An absent setting differs from every present one.
  *
  * @returns 32 bytes; holds nothing that could be turned back into the settings.
+ * @throws TypeError for a certificate, CA, CRL, PFX or DH parameters that are neither text nor bytes
  */
 export function digestParameters(parameters: PolicyParameters): Buffer {
+  requireObject('parameters', parameters);
   const canonical = JSON.stringify([
     'tls-resumption parameters v1',
-    digestsOf(parameters.cert),
-    digestsOf(parameters.pfx),
-    digestsOf(parameters.ca)?.sort() ?? null,
-    digestsOf(parameters.crl)?.sort() ?? null,
+    digestsOf('cert', parameters.cert),
+    digestsOf('pfx', parameters.pfx),
+    digestsOf('ca', parameters.ca)?.sort() ?? null,
+    digestsOf('crl', parameters.crl)?.sort() ?? null,
     parameters.allowPartialTrustChain ?? null,
     parameters.minVersion ?? null,
     parameters.maxVersion ?? null,
@@ -101,7 +114,7 @@ export function digestParameters(parameters: PolicyParameters): Buffer {
     parameters.honorCipherOrder ?? null,
     parameters.ecdhCurve ?? null,
     parameters.sigalgs ?? null,
-    parameters.dhparam === undefined ? null : blockDigests(parameters.dhparam),
+    digestsOf('dhparam', parameters.dhparam),
     parameters.requestCert === true,
     parameters.rejectUnauthorized !== false,
     parameters.ALPNProtocols === undefined ? null : Buffer.from(parameters.ALPNProtocols).toString('hex'),

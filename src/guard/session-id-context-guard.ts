@@ -6,7 +6,7 @@
 
 import { createHash, hash as hashOnce, randomBytes } from 'node:crypto';
 import { channel } from 'node:diagnostics_channel';
-import { outOfRange, requireBytes, requireNumber, requireString, wrongType } from '../arguments.js';
+import { outOfRange, requireBytes, requireNumber, requireObject, requireString, wrongType } from '../arguments.js';
 
 /** OpenSSL's SSL_MAX_SID_CTX_LENGTH, in bytes. */
 const MAX_SESSION_ID_CONTEXT_LENGTH = 32;
@@ -15,6 +15,7 @@ const DEFAULT_MAX_CHAIN_AGE = 24 * 60 * 60;
 /** RFC 8446 §4.6.1, in seconds. */
 const SEVEN_DAYS = 7 * 24 * 60 * 60;
 const DIGEST_LENGTH = 32;
+const MAX_SESSION_ID = 65_535;
 const FIRST_EPOCH = Buffer.alloc(DIGEST_LENGTH);
 
 const rotated = channel('tls-resumption:rotated');
@@ -88,6 +89,7 @@ export class SessionIdContextGuard {
   readonly #label: Buffer;
   readonly #groups: ReadonlyMap<string, Buffer>;
   #epoch = FIRST_EPOCH;
+  #rotations = 0;
 
   /**
    * @throws TypeError for an option of another type
@@ -112,17 +114,29 @@ export class SessionIdContextGuard {
   }
 
   /**
+   * How often it was rotated: contexts computed before the last time are not of now.
+   *
+   * @internal
+   */
+  get rotations(): number {
+    return this.#rotations;
+  }
+
+  /**
    * The context of a connection: SHA-256 over the guard's name, its epoch, the settings in force and the server name
    * asked for, exactly as sent (`b.test.` and `B.test` are not `b.test`).
    *
    * @param connection what `ServerResumption.connection(socket)` gives, or a policy made by hand
    * @returns 32 bytes
-   * @throws TypeError or RangeError when `parameters` is not 32 bytes
+   * @throws TypeError or RangeError when `parameters` is not 32 bytes or `servername` no string
    */
   contextFor(connection: SessionPolicy | { readonly policy: SessionPolicy }): Buffer {
+    requireObject('connection', connection);
     const policy = 'policy' in connection ? connection.policy : connection;
+    requireObject('policy', policy);
     requireBytes('parameters', policy.parameters, DIGEST_LENGTH, DIGEST_LENGTH);
     const { servername } = policy;
+    if (servername !== undefined) requireString('servername', servername);
     const group = servername === undefined ? undefined : this.#groups.get(servername);
     const kind = servername === undefined ? 0 : group === undefined ? 1 : 2;
     const named = kind === 1 ? Buffer.from(servername as string) : (group ?? EMPTY);
@@ -141,8 +155,11 @@ export class SessionIdContextGuard {
    * @param context 32 bytes, from {@link contextFor}
    * @param sessionId the TLS 1.2 session ID or the TLS 1.3 PSK identity
    * @returns 32 bytes
+   * @throws TypeError or RangeError for other bytes
    */
   keyFor(context: Uint8Array, sessionId: Uint8Array): Buffer {
+    requireBytes('context', context, DIGEST_LENGTH, DIGEST_LENGTH);
+    requireBytes('sessionId', sessionId, 0, MAX_SESSION_ID);
     const bytes = Buffer.allocUnsafe(context.length + sessionId.length);
     bytes.set(context, 0);
     bytes.set(sessionId, context.length);
@@ -163,6 +180,9 @@ export class SessionIdContextGuard {
    * Forgets everything that was made before: the epoch becomes a new random one, so no earlier context comes back.
    * The bytes of the sessions stay in their caches until they expire or go for newer ones.
    *
+   * This guard forgets, in this process: another one, also after a restart, begins with the epoch that all guards of
+   * the name begin with, and finds in a shared external cache what was stored under it.
+   *
    * Published on the diagnostics channel `tls-resumption:rotated` as `{ guard, reason }`.
    *
    * @param reason for people and logs
@@ -170,6 +190,7 @@ export class SessionIdContextGuard {
   rotate(reason: string): void {
     requireString('reason', reason);
     this.#epoch = randomBytes(DIGEST_LENGTH);
+    this.#rotations++;
     if (rotated.hasSubscribers) rotated.publish({ guard: this.name, reason });
   }
 }

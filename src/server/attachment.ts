@@ -110,8 +110,9 @@ export class Attachment {
   }
 
   readonly #onConnection = (socket: Duplex): void => {
-    if (this.#gate.size >= this.#setting.maxWaitingHellos) this.#accept(socket);
-    else this.#gate.hold(socket);
+    const bytes = !socket.readableObjectMode && socket.readableEncoding === null;
+    if (bytes && this.#gate.size < this.#setting.maxWaitingHellos) this.#gate.hold(socket);
+    else this.#accept(socket);
   };
 
   readonly #onHello = (held: HeldConnection, message: Buffer | undefined): void => {
@@ -140,7 +141,7 @@ export class Attachment {
     const handshake = new Handshake(this.#setting, hello, policy);
     const id = handshake.asyncId();
     this.#handshakes.set(id, handshake);
-    socket.once('close', () => this.#forget(id));
+    held.closed = () => this.#forget(id);
     // A stream of the application may never say that it is closed.
     if (!(socket instanceof Socket)) this.#unclosed.register(socket, id);
     this.#setting.cache.count('accept');
@@ -160,8 +161,11 @@ export class Attachment {
 
   #answeredPolicy(answer: ServerNameAnswer): HandshakePolicy {
     const { error, context } = answer;
-    const native = context ? node.nativeContextOf(context) : node.defaultContextOf(this.#server);
-    return { ...this.#policyOf(error ? undefined : native), answer };
+    if (error) return { ...this.#policyOf(undefined), answer };
+    if (!context) return { ...this.#policyOf(node.defaultContextOf(this.#server)), answer };
+    // What is no context at all is for Node to refuse.
+    const native = typeof context === 'object' ? node.nativeContextOf(context) : undefined;
+    return { ...this.#policyOf(native), answer };
   }
 
   /** Without a context to bind to, a policy under which nothing was stored or will be found again. */
@@ -186,7 +190,11 @@ export class Attachment {
   }
 
   readonly #onNewSession = (id: Buffer, session: Buffer, done: () => void): void => {
-    this.#handshakes.get(triggerAsyncId())?.made(id, session);
+    try {
+      this.#handshakes.get(triggerAsyncId())?.made(id, session);
+    } catch {
+      // A clock or a store of the application: the session is not kept, the connection goes on.
+    }
     done();
   };
 
@@ -198,7 +206,14 @@ export class Attachment {
 
   readonly #onSecureConnection = (socket: TLSSocket): void => {
     const handshake = this.#handshakes.get(triggerAsyncId());
-    if (handshake !== undefined && !handshake.complete(socket)) socket.destroy();
+    let good = true;
+    try {
+      good = handshake?.complete(socket) ?? true;
+    } catch {
+      // As above; but what was resumed could not be checked.
+      good = !socket.isSessionReused();
+    }
+    if (!good) socket.destroy();
   };
 }
 

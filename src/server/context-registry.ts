@@ -1,8 +1,8 @@
 /** A SecureContext shows nobody its options: what each was made of is remembered here. */
 
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
-import type { PolicyParameters } from '../guard/parameters-digest.js';
+import { digestParameters, type PolicyParameters } from '../guard/parameters-digest.js';
 import { nativeContextOf } from './node-tls-server.js';
 import { digestSettings, type SecureSettings, settingsOf } from './secure-options.js';
 
@@ -12,7 +12,9 @@ export class ContextRegistry {
 
   create(options: SecureContextOptions): SecureContext {
     const context = createSecureContext(options);
-    this.remember(nativeContextOf(context), settingsOf(options));
+    const settings = settingsOf(options);
+    digestSettings(settings, {});
+    this.remember(nativeContextOf(context), settings);
     return context;
   }
 
@@ -34,11 +36,11 @@ export class ContextRegistry {
   digest(nativeContext: object, endpoint: PolicyParameters): Buffer {
     const settings = this.#made.get(nativeContext);
     if (settings !== undefined) return digestSettings(settings, endpoint);
-    let digest = this.#strangers.get(nativeContext);
-    if (digest === undefined) {
-      digest = randomBytes(32);
-      this.#strangers.set(nativeContext, digest);
+    let secret = this.#strangers.get(nativeContext);
+    if (secret === undefined) {
+      secret = randomBytes(32);
+      this.#strangers.set(nativeContext, secret);
     }
-    return digest;
+    return createHash('sha256').update(secret).update(digestParameters(endpoint)).digest();
   }
 }

@@ -3,6 +3,7 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { SecureContext, TLSSocket } from 'node:tls';
 import { isPromise } from '../cache/external-sessions.js';
+import type { Loan } from '../cache/flights.js';
 import type { SessionCache, SessionEntry } from '../cache/session-cache.js';
 import {
   findOffer,
@@ -59,6 +60,9 @@ interface SessionLifetime {
   readonly expiresAt: number;
 }
 
+/** What a lookup gives, or a loan where sessions are used once. */
+type Found = SessionEntry | Loan | undefined;
+
 export class Handshake extends AsyncResource {
   readonly hello: ClientHello | undefined;
   readonly policy: HandshakePolicy;
@@ -73,7 +77,8 @@ export class Handshake extends AsyncResource {
   #reason: NotResumedReason;
   #key: Buffer | undefined;
   #answered: SessionEntry | undefined;
-  #taken: SessionEntry | undefined;
+  #loan: Loan | undefined;
+  readonly #rotations: number;
   #answering = false;
   #over = false;
 
@@ -82,6 +87,7 @@ export class Handshake extends AsyncResource {
     this.#setting = setting;
     this.hello = hello;
     this.policy = policy;
+    this.#rotations = setting.guard.rotations;
     this.#sessionPolicy = { servername: hello?.servername, parameters: policy.parameters };
     this.#context = setting.guard.contextFor(this.#sessionPolicy);
     this.#offer = hello === undefined ? 'unreadable-hello' : findOffer(hello, policy.tls13);
@@ -96,7 +102,7 @@ export class Handshake extends AsyncResource {
       return;
     }
     this.#reason = 'unknown';
-    let found: MaybePromise<SessionEntry | undefined>;
+    let found: MaybePromise<Found>;
     let session: Buffer | null = null;
     // Node waits for an answer whatever a clock or a cache of the application throws.
     try {
@@ -109,22 +115,18 @@ export class Handshake extends AsyncResource {
     else callback(null, session);
   }
 
-  #await(
-    found: Promise<SessionEntry | undefined>,
-    offer: ResumptionOffer,
-    callback: (error: null, session: Buffer | null) => void,
-  ): void {
-    const settle = (entry: SessionEntry | undefined): void => {
+  #await(found: Promise<Found>, offer: ResumptionOffer, callback: (error: null, session: Buffer | null) => void): void {
+    const settle = (answer: Found): void => {
       clearTimeout(deadline);
       if (!this.#answering) {
-        this.#taken = this.#setting.singleUse ? entry : undefined;
-        this.#putBack();
+        this.#entryOf(answer);
+        this.#giveBack(false);
         return;
       }
       this.#answering = false;
       let session: Buffer | null = null;
       try {
-        session = this.#judge(offer, entry);
+        session = this.#judge(offer, answer);
       } catch {
         this.#reason = 'lookup-failed';
       }
@@ -139,17 +141,23 @@ export class Handshake extends AsyncResource {
     found.then(settle, () => settle(undefined));
   }
 
-  #find(sessionId: Buffer): MaybePromise<SessionEntry | undefined> {
+  #find(sessionId: Buffer): MaybePromise<Found> {
     const { cache, guard, singleUse } = this.#setting;
     this.#key = guard.keyFor(this.#context, sessionId);
-    return singleUse ? cache.takeEntry(this.#key) : cache.lookupEntry(this.#key);
+    return singleUse ? cache.borrow(this.#key) : cache.lookupEntry(this.#key);
   }
 
-  #judge(offer: ResumptionOffer, entry: SessionEntry | undefined): Buffer | null {
+  #entryOf(found: Found): SessionEntry | undefined {
+    if (found === undefined || !('flight' in found)) return found;
+    this.#loan = found;
+    return found.entry;
+  }
+
+  #judge(offer: ResumptionOffer, found: Found): Buffer | null {
+    const entry = this.#entryOf(found);
     if (entry === undefined) return null;
-    if (this.#setting.singleUse) this.#taken = entry;
     if (this.#over) {
-      this.#putBack();
+      this.#giveBack(false);
       return null;
     }
     const refused = this.#refusal(offer, entry);
@@ -161,8 +169,14 @@ export class Handshake extends AsyncResource {
 
   #refusal(offer: ResumptionOffer, entry: SessionEntry): NotResumedReason | undefined {
     const { guard, clock } = this.#setting;
+    if (!this.#current()) return 'unknown';
     if (!guard.withinChainAge(entry.fullHandshakeTime, clock())) return 'chain-too-old';
     return refusal(this.hello as ClientHello, decodeSslSession(entry.session), offer, this.policy.requestCert);
+  }
+
+  /** Whether the context that was computed from the hello is still the one that a hello would get now. */
+  #current(): boolean {
+    return this.policy.current() && this.#rotations === this.#setting.guard.rotations;
   }
 
   /**
@@ -184,11 +198,8 @@ export class Handshake extends AsyncResource {
     const { cache } = this.#setting;
     const resumed = socket.isSessionReused();
     cache.count('acceptGood');
-    if (resumed) {
-      cache.count('hit');
-      this.#taken = undefined;
-    }
-    this.#putBack();
+    if (resumed) cache.count('hit');
+    this.#giveBack(resumed);
     const nameKept =
       ((socket as { servername?: string | false | null }).servername || undefined) === this.hello?.servername;
     // Measured: a resumed TLS 1.2 connection has no name to compare, and no second hello to change it in.
@@ -227,7 +238,7 @@ export class Handshake extends AsyncResource {
   }
 
   #keep(id: Buffer, session: Buffer, lifetime: SessionLifetime): void {
-    if (!this.policy.current() || (this.policy.requestCert && !holdsVerifiedPeer(session))) return;
+    if (!this.#current() || (this.policy.requestCert && !holdsVerifiedPeer(session))) return;
     const { cache, guard, written } = this.#setting;
     written(cache.store(guard.keyFor(this.#context, id), session, 'server', lifetime));
   }
@@ -237,14 +248,14 @@ export class Handshake extends AsyncResource {
     if (this.#over) return;
     this.#over = true;
     this.#waiting = undefined;
-    this.#putBack();
+    this.#giveBack(false);
   }
 
-  #putBack(): void {
-    if (this.#taken === undefined || this.#key === undefined) return;
-    const { session, fullHandshakeTime, expiresAt } = this.#taken;
-    this.#taken = undefined;
-    this.#setting.written(this.#setting.cache.store(this.#key, session, 'server', { fullHandshakeTime, expiresAt }));
+  #giveBack(used: boolean): void {
+    const loan = this.#loan;
+    if (loan === undefined || this.#key === undefined) return;
+    this.#loan = undefined;
+    this.#setting.written(this.#setting.cache.giveBack(this.#key, loan, used));
   }
 }
 

@@ -37,13 +37,20 @@ function failOverStandIn(receiver: HelloReceiver, error: Error | undefined): voi
   standIn.destroy(error);
 }
 
+/** By then all listeners of `connection` have run, and no byte has come. */
+function yieldToReaders(held: HeldConnection): void {
+  if (held.hasOtherReader) held.passOn();
+}
+
 /** A connection between `connection` and the moment that Node's own listener gets it. */
 export class HeldConnection {
   readonly socket: Duplex;
   /** Milliseconds, on the clock of {@link HelloGate}. */
   readonly deadline: number;
+  /** Called when the socket closes after it was released. */
+  closed: (() => void) | undefined;
   readonly #gate: HelloGate;
-  readonly #assembler: ClientHelloAssembler;
+  #assembler: ClientHelloAssembler | undefined;
   #state: 'reading' | 'held' | 'gone' = 'reading';
 
   constructor(socket: Duplex, gate: HelloGate, deadline: number) {
@@ -52,10 +59,17 @@ export class HeldConnection {
     this.#gate = gate;
     this.#assembler = new ClientHelloAssembler(gate.limits.maxBytes);
     socket.on('readable', this.#onReadable);
+    // These two stay: taking listeners off costs more than they do.
     socket.on('error', this.#onError);
     socket.on('close', this.#onClose);
     // Otherwise an end closes the socket of itself.
     if (socket.allowHalfOpen) socket.on('end', this.#onEnd);
+    process.nextTick(yieldToReaders, this);
+  }
+
+  /** Whether the application reads the socket itself, or made it give text: with Node alone it would get nothing. */
+  get hasOtherReader(): boolean {
+    return this.socket.listenerCount('data') > 0 || this.socket.readableEncoding !== null;
   }
 
   /**
@@ -70,6 +84,11 @@ export class HeldConnection {
     return true;
   }
 
+  /** Gives the connection to Node unread. */
+  passOn(): void {
+    if (this.#state === 'reading') this.#gate.receiver.hello(this, undefined);
+  }
+
   /** Ends a connection that waits: Node's listener gets it, then the error. */
   fail(error: Error): void {
     if (!this.release()) return;
@@ -78,12 +97,18 @@ export class HeldConnection {
   }
 
   readonly #onReadable = (): void => {
-    let chunk: Buffer | null = this.socket.read();
+    const assembler = this.#assembler as ClientHelloAssembler;
+    let chunk: Buffer | string | null = this.socket.read();
     while (chunk !== null) {
-      const state = this.#assembler.push(chunk);
+      // Made to give text after all: what is lost already cannot be given back.
+      if (typeof chunk === 'string') {
+        this.socket.destroy();
+        return;
+      }
+      const state = assembler.push(chunk);
       if (state !== 'incomplete') {
         this.#putBack();
-        this.#gate.receiver.hello(this, state === 'complete' ? this.#assembler.message : undefined);
+        this.#gate.receiver.hello(this, state === 'complete' ? assembler.message : undefined);
         return;
       }
       chunk = this.socket.read();
@@ -94,17 +119,23 @@ export class HeldConnection {
   #putBack(): void {
     this.#state = 'held';
     this.socket.removeListener('readable', this.#onReadable);
-    const bytes = this.#assembler.handedOn();
-    if (bytes.length > 0 && !this.socket.readableEnded) this.socket.unshift(bytes);
+    const bytes = this.#assembler?.handedOn();
+    this.#assembler = undefined;
+    if (bytes !== undefined && bytes.length > 0 && !this.socket.readableEnded) this.socket.unshift(bytes);
   }
 
   readonly #onEnd = (): void => {
     if (this.release()) this.#gate.receiver.accept(this.socket);
   };
 
-  readonly #onError = (error: Error): void => this.#lost(error);
+  readonly #onError = (error: Error): void => {
+    if (this.#state !== 'gone') this.#lost(error);
+  };
 
-  readonly #onClose = (): void => this.#lost(undefined);
+  readonly #onClose = (): void => {
+    if (this.#state === 'gone') this.closed?.();
+    else this.#lost(undefined);
+  };
 
   #lost(error: Error | undefined): void {
     this.#leave();
@@ -114,8 +145,7 @@ export class HeldConnection {
   #leave(): void {
     if (this.#state === 'reading') this.socket.removeListener('readable', this.#onReadable);
     this.#state = 'gone';
-    this.socket.removeListener('error', this.#onError);
-    this.socket.removeListener('close', this.#onClose);
+    this.#assembler = undefined;
     if (this.socket.allowHalfOpen) this.socket.removeListener('end', this.#onEnd);
     this.#gate.left(this);
   }

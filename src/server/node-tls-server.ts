@@ -62,6 +62,16 @@ export function ticketKeysOf(server: Server): object | undefined {
   return typeof keys === 'object' && keys !== null ? keys : undefined;
 }
 
+/**
+ * The `SNICallback` that the server was made with.
+ *
+ * @returns `false` when this Node keeps it in another place
+ */
+export function serverNameCallbackOf(server: Server): unknown {
+  const place = Object.getOwnPropertySymbols(server).find(({ description }) => description === 'snicallback');
+  return place === undefined ? false : (server as unknown as Record<symbol, unknown>)[place];
+}
+
 /** Settings that Node reads from the server itself, at every connection. */
 export interface EndpointSettings {
   readonly requestCert: boolean;
@@ -84,7 +94,8 @@ const ALPN_BY_CALLBACK = Uint8Array.of(0);
 
 /** OpenSSL's context inside a SecureContext, which is what Node itself compares; other things as they are. */
 export function nativeContextOf(context: SecureContext | object): object {
-  return (context as { context?: object }).context ?? context;
+  const inner = (context as { context?: unknown }).context;
+  return typeof inner === 'object' && inner !== null ? inner : context;
 }
 
 /** The context that answers clients without a name, or with one that no other context has. */

@@ -1,7 +1,8 @@
 /** Prepares the options of servers and contexts, and remembers what each was made of. */
 
 import { constants, randomBytes } from 'node:crypto';
-import * as tls from 'node:tls';
+// The default export shows tls.DEFAULT_MIN_VERSION and its like as they are now, not as they were at first.
+import tls from 'node:tls';
 import { outOfRange, requireFunction, requireInteger, requireObject, wrongType } from '../arguments.js';
 import { digestParameters, type PolicyParameters } from '../guard/parameters-digest.js';
 
@@ -39,7 +40,10 @@ export interface SecureSettings {
 export interface SecuredOptions {
   readonly owner: object;
   readonly handshakeTimeout: number;
+  /** The application's own. */
   readonly serverNameCallback: ServerNameCallback | undefined;
+  /** The one that Node was given in its place. */
+  readonly installedCallback: ServerNameCallback | undefined;
 }
 
 const CONTEXT_SETTINGS = [

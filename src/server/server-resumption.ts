@@ -6,7 +6,7 @@
 
 import { constants } from 'node:crypto';
 import { type SecureContext, type SecureContextOptions, Server as TlsServer } from 'node:tls';
-import { requireFunction, requireInteger, requireObject, wrongType } from '../arguments.js';
+import { requireBoolean, requireFunction, requireInteger, requireObject, wrongType } from '../arguments.js';
 import { isPromise } from '../cache/external-sessions.js';
 import { SessionCache } from '../cache/session-cache.js';
 import { ResumptionError } from '../errors.js';
@@ -15,7 +15,7 @@ import type { MaybePromise } from '../stores/session-store.js';
 import { Attachment } from './attachment.js';
 import { connectionOf, type ResumptionConnection } from './connection.js';
 import { ContextRegistry } from './context-registry.js';
-import { ticketKeysOf } from './node-tls-server.js';
+import { serverNameCallbackOf as serverNameCallbackIn, ticketKeysOf } from './node-tls-server.js';
 import {
   handshakeTimeoutOf,
   type SecuredOptions,
@@ -30,6 +30,8 @@ import {
 const DEFAULT_GUARD_NAME = 'tls-resumption';
 /** The plaintext of one TLS record, in bytes (RFC 8446 §5.1). */
 const MAX_RECORD = 16_384;
+/** Writes that idle() waits for at most; beyond, the oldest are left to themselves. */
+const MAX_WRITES = 16_384;
 const DEFAULT_LOOKUP_TIMEOUT = 50;
 const DEFAULT_MAX_WAITING_HELLOS = 10_000;
 
@@ -101,8 +103,8 @@ export class ServerResumption {
     }
     this.cache = cache ?? new SessionCache();
     this.guard = guard ?? new SessionIdContextGuard({ name: DEFAULT_GUARD_NAME });
-    this.#singleUse = options.singleUse === true;
-    this.#renegotiation = options.renegotiation === true;
+    this.#singleUse = requireBoolean('singleUse', options.singleUse ?? false);
+    this.#renegotiation = requireBoolean('renegotiation', options.renegotiation ?? false);
     this.#maxHelloBytes = requireInteger(
       'maxHelloBytes',
       options.maxHelloBytes ?? MAX_RECORD,
@@ -129,7 +131,8 @@ export class ServerResumption {
   /**
    * What to pass to `createServer` of `tls`, `https` or `http2`: the options with SSL_OP_NO_TICKET (so that TLS 1.3
    * tickets are stateful), SSL_OP_NO_RENEGOTIATION, `sessionTimeout` (the cache's, unless given) and
-   * `sessionIdContext` (the guard's name). An `SNICallback` is asked once for a connection, before the handshake.
+   * `sessionIdContext` (the guard's name). An `SNICallback` is asked once for a connection, before the handshake, and
+   * has the server as its `this`.
    *
    * @throws TypeError or RangeError for an option out of range: `sessionTimeout` over 604 800 s (RFC 8446 §4.6.1), a
    *   `sessionIdContext` that is not the guard's name
@@ -138,16 +141,18 @@ export class ServerResumption {
     const added = stateful(options, this.#defaults());
     const ticketKeys = ticketKeysFor(options);
     const serverNameCallback = serverNameCallbackOf(options);
+    const installedCallback = serverNameCallback && this.#answering(serverNameCallback);
     securedOptions.set(ticketKeys, {
       owner: this,
       handshakeTimeout: handshakeTimeoutOf(options),
       serverNameCallback,
+      installedCallback,
     });
     return {
       ...options,
       ...added,
       ticketKeys,
-      ...(serverNameCallback && { SNICallback: this.#answering(serverNameCallback) }),
+      ...(installedCallback && { SNICallback: installedCallback }),
     };
   }
 
@@ -164,7 +169,8 @@ export class ServerResumption {
 
   /**
    * Begins to resume the connections of a server made with {@link secure}d options. Its listeners, `addContext` and
-   * `setSecureContext` are as before once the result is disposed of.
+   * `setSecureContext` are as before once the result is disposed of. A `resumeSession` listener that is added later
+   * would answer a second time, which Node takes for an error: add none.
    *
    * @throws TypeError when `server` is not a TLS server
    * @throws ResumptionError ERR_NOT_SECURED, ERR_ALREADY_ATTACHED, ERR_LISTENER_CONFLICT (the server has listeners for
@@ -183,7 +189,10 @@ export class ServerResumption {
       contexts: this.#contexts,
       maxHelloBytes: this.#maxHelloBytes,
       maxWaitingHellos: this.#maxWaitingHellos,
-      prepare: (options) => ({ ...options, ...stateful(options, this.#defaults()) }),
+      prepare: (options) => {
+        const { sessionTimeout = this.cache.timeout } = server as { sessionTimeout?: number };
+        return { ...options, ...stateful(options, { ...this.#defaults(), timeout: sessionTimeout }) };
+      },
     });
     this.#attachments.set(server, attachment);
     Object.defineProperty(server, ATTACHED, { value: true, configurable: true });
@@ -202,7 +211,13 @@ export class ServerResumption {
    * `session.socket`. `undefined` for a connection that came before {@link attach} or over another server.
    */
   connection(socket: object): ResumptionConnection | undefined {
-    return connectionOf(requireObject('socket', socket));
+    requireObject('socket', socket);
+    try {
+      return connectionOf(socket);
+    } catch {
+      // The socket proxy of an http2 session that is closed throws at every property.
+      return undefined;
+    }
   }
 
   /** Resolves when every session made so far is stored, in the external cache too, or has failed to be. */
@@ -220,10 +235,10 @@ export class ServerResumption {
       );
     }
     const secured = securedOptions.get(ticketKeysOf(server) ?? {});
-    if (secured?.owner !== this || !isStateful(server, this.guard.name)) {
+    if (secured?.owner !== this || !isStateful(server, this.guard.name) || !asksAsSecured(server, secured)) {
       throw new ResumptionError(
         'ERR_NOT_SECURED',
-        'the options of the server did not pass through secure() of this ServerResumption, or were replaced by setSecureContext()',
+        'the options of the server did not pass through secure() of this ServerResumption, or were changed since (SNICallback, setSecureContext)',
       );
     }
     for (const event of ['newSession', 'resumeSession']) {
@@ -255,7 +270,13 @@ export class ServerResumption {
     if (!isPromise(write)) return;
     const settled: Promise<void> = write.catch(() => {}).finally(() => this.#writes.delete(settled));
     this.#writes.add(settled);
+    if (this.#writes.size > MAX_WRITES) this.#writes.delete(this.#writes.values().next().value as Promise<void>);
   };
+}
+
+/** An SNICallback that was put beside secure() would choose contexts that nobody binds sessions to. */
+function asksAsSecured(server: TlsServer, secured: SecuredOptions): boolean {
+  return serverNameCallbackIn(server) === secured.installedCallback;
 }
 
 function isStateful(server: TlsServer, guardName: string): boolean {

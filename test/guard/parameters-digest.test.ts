@@ -52,4 +52,16 @@ describe('digestParameters', () => {
   it("takes Node's defaults for what is absent: rejectUnauthorized is on, requestCert off", () => {
     expect(digest({})).toBe(digest({ rejectUnauthorized: true, requestCert: false }));
   });
+
+  it('reads bytes in any view, takes what is falsy as absent, and refuses the rest', () => {
+    const bytes = Buffer.from(a.cert);
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    for (const ca of [view, [view], [bytes]]) expect(digest({ ca: ca as never })).toBe(digest({ ca: a.cert }));
+    for (const ca of [false, null, '']) expect(digest({ ca: ca as never })).toBe(digest({}));
+    for (const ca of [1, {}, [1]]) {
+      expect(() => digest({ ca: ca as never })).toThrow(TypeError);
+      expect(() => digest({ ca: ca as never })).toThrow('"ca" expected PEM text or bytes, got');
+    }
+    expect(() => digestParameters(undefined as never)).toThrow('"parameters" expected an object, got undefined');
+  });
 });

@@ -3,7 +3,7 @@ import * as http2 from 'node:http2';
 import * as https from 'node:https';
 import * as net from 'node:net';
 import { Duplex } from 'node:stream';
-import * as tls from 'node:tls';
+import liveTls, * as tls from 'node:tls';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type IssuedCertificate, makeCertificate } from '../../examples/support/certificates.js';
 import { SessionCache } from '../../src/cache/session-cache.js';
@@ -11,6 +11,7 @@ import { SessionIdContextGuard } from '../../src/guard/session-id-context-guard.
 import type { ResumptionConnection } from '../../src/server/connection.js';
 import { ServerResumption, type ServerResumptionOptions } from '../../src/server/server-resumption.js';
 import type { SessionStore } from '../../src/stores/session-store.js';
+import { parseClientHello } from '../../src/wire/client-hello.js';
 import { close, comeBack, listen, only, VERSIONS, visit } from '../support/visits.js';
 
 let authority: IssuedCertificate;
@@ -82,7 +83,6 @@ describe.each(VERSIONS)('a tls server on %s', (version) => {
     );
     cleanups.push(() => close(look));
     await visit(await listen(look), { ...only(version), session: first.session, servername: 'a.test' }).catch(() => {});
-    const { parseClientHello } = await import('../../src/wire/client-hello.js');
     const hello = parseClientHello(offered[0] as Buffer);
     const id = version === 'TLSv1.3' ? hello?.pskIdentities[0]?.identity : hello?.sessionId;
     expect(id).toHaveLength(32);
@@ -480,6 +480,184 @@ describe('attach', () => {
   });
 });
 
+describe('what an application may do beside the library', () => {
+  it('is refused when it puts an SNICallback over that of secure()', () => {
+    const resumption = new ServerResumption();
+    const options = { ...resumption.secure({ key: server1.key, cert: server1.cert }), SNICallback: () => {} };
+    expect(() => resumption.attach(tls.createServer(options))).toThrow(
+      expect.objectContaining({ code: 'ERR_NOT_SECURED' }),
+    );
+  });
+
+  it.each([
+    ['reads the raw socket', (socket: net.Socket) => void socket.on('data', () => {})],
+    ['makes the raw socket give text', (socket: net.Socket) => void socket.setEncoding('utf8')],
+  ])('costs resumption only, when it %s', async (_what, meddle) => {
+    const { port, server, seen } = await start();
+    server.on('connection', meddle);
+    const [, second] = await comeBack(port);
+    expect(second).toMatchObject({ resumed: false, received: 'hello' });
+    expect(seen[1]?.reason).toBe('unreadable-hello');
+  });
+
+  it('never throws into Node, when its clock does', async () => {
+    let broken = false;
+    const clock = () => {
+      if (broken) throw new Error('no time');
+      return Date.now();
+    };
+    for (const setting of [{ clock }, { cache: new SessionCache({ clock }) }]) {
+      broken = false;
+      const { port } = await start({}, setting);
+      const { session } = await visit(port);
+      broken = true;
+      expect(await visit(port, { session })).toMatchObject({ resumed: false, received: 'hello' });
+    }
+  });
+
+  it('fares as with plain tls when its SNICallback gives what is no context', async () => {
+    const outcomes: unknown[] = [];
+    for (const attached of [false, true]) {
+      const resumption = new ServerResumption();
+      const plain: tls.TlsOptions = {
+        key: server1.key,
+        cert: server1.cert,
+        SNICallback: (name, callback) => callback(null, (name === 'x.test' ? 'x' : undefined) as never),
+      };
+      const server = tls.createServer(attached ? resumption.secure(plain) : plain, (socket) => socket.end('hello'));
+      cleanups.push(() => close(server));
+      if (attached) resumption.attach(server);
+      const port = await listen(server);
+      for (const servername of ['x.test', 'a.test']) {
+        outcomes.push(
+          await visit(port, { servername }).then(
+            ({ received }) => received,
+            ({ code }) => code,
+          ),
+        );
+      }
+    }
+    expect(outcomes.slice(2)).toEqual(outcomes.slice(0, 2));
+    expect(outcomes[3]).toBe('hello');
+  });
+
+  it('does not lose its sessionTimeout to setSecureContext', async () => {
+    const { server } = await start({ sessionTimeout: 60 });
+    server.setSecureContext({ key: server1.key, cert: server1.cert });
+    expect((server as { sessionTimeout?: number }).sessionTimeout).toBe(60);
+  });
+
+  it('follows the versions that Node has by default, as they are now', async () => {
+    const before = tls.DEFAULT_MAX_VERSION;
+    try {
+      liveTls.DEFAULT_MAX_VERSION = 'TLSv1.2';
+      const { port, seen } = await start();
+      await comeBack(port, { minVersion: 'TLSv1.2', maxVersion: 'TLSv1.3' });
+      expect(seen[1]).toMatchObject({ resumed: true, way: 'session-id' });
+    } finally {
+      liveTls.DEFAULT_MAX_VERSION = before;
+    }
+  });
+
+  it('tells nothing of the socket of an http2 session that is closed', async () => {
+    const resumption = new ServerResumption();
+    const server = http2.createSecureServer(resumption.secure({ key: server1.key, cert: server1.cert }));
+    cleanups.push(() => close(server));
+    resumption.attach(server);
+    const ended = new Promise<{ socket: object }>((resolve) => {
+      server.on('session', (session) => {
+        const { socket } = session;
+        session.on('close', () => resolve({ socket }));
+      });
+    });
+    const connection = http2.connect(`https://127.0.0.1:${await listen(server)}`, { rejectUnauthorized: false });
+    await once(connection, 'connect');
+    connection.close();
+    const { socket } = await ended;
+    expect(() => (socket as net.Socket).remoteAddress).toThrow(
+      expect.objectContaining({ code: 'ERR_HTTP2_SOCKET_UNBOUND' }),
+    );
+    expect(resumption.connection(socket)).toBeUndefined();
+  });
+
+  describe('while a lookup is on its way', () => {
+    const slow = () => {
+      const held = new Map<string, Uint8Array>();
+      let arrived: () => void = () => {};
+      let answer: (() => void) | undefined;
+      const asked = new Promise<void>((resolve) => {
+        arrived = resolve;
+      });
+      const store: SessionStore = {
+        set: (key, value) => void held.set(String(key), Buffer.from(value)),
+        delete: (key) => void held.delete(String(key)),
+        get: (key) => {
+          arrived();
+          return new Promise((resolve) => {
+            answer = () => resolve(held.get(String(key)));
+          });
+        },
+      };
+      return { store, asked, answer: () => answer?.() };
+    };
+
+    it.each<[string, (running: Running) => void]>([
+      ['a context is added', ({ server }) => server.addContext('a.test', { key: server2.key, cert: server2.cert })],
+      ['the guard is rotated', ({ resumption }) => resumption.guard.rotate('test')],
+      [
+        'the certificate is replaced',
+        ({ server }) => server.setSecureContext({ key: server2.key, cert: server2.cert }),
+      ],
+    ])('and %s, its session is not resumed', async (_what, change) => {
+      const { store, asked, answer } = slow();
+      const cache = new SessionCache({ mode: 0x302, external: store });
+      const running = await start({}, { cache, lookupTimeout: 5_000 });
+      const { session } = await visit(running.port, { servername: 'a.test' });
+      const second = visit(running.port, { servername: 'a.test', session });
+      await asked;
+      change(running);
+      answer();
+      expect(await second).toMatchObject({ resumed: false, received: 'hello' });
+      expect(running.seen[1]?.reason).toBe('unknown');
+    });
+  });
+
+  it('forgets a session for good that it removes while a connection has it on loan', async () => {
+    const { port, resumption, seen } = await start({}, { singleUse: true });
+    const { session } = await visit(port, only('TLSv1.2'));
+    const context = resumption.guard.contextFor(seen[0] as ResumptionConnection);
+    const offered = parseClientHello(await clientHelloOf({ ...only('TLSv1.2'), session }));
+    const key = resumption.guard.keyFor(context, offered?.sessionId as Buffer);
+    expect(resumption.cache.get(key)).toBeDefined();
+    const raw = net.connect(port, '127.0.0.1');
+    raw.write(await clientHelloOf({ ...only('TLSv1.2'), session }));
+    raw.on('error', () => {});
+    await once(raw, 'data');
+    expect(resumption.cache.get(key)).toBeUndefined();
+    resumption.cache.remove(key);
+    raw.destroy();
+    await visit(port, only('TLSv1.2'));
+    expect(resumption.cache.get(key)).toBeUndefined();
+  });
+
+  it('shares no session between servers of different policies over a context that nobody knows', async () => {
+    const resumption = new ServerResumption();
+    const context = tls.createSecureContext({ key: server1.key, cert: server1.cert });
+    const ports: number[] = [];
+    for (const rejectUnauthorized of [true, false]) {
+      const options = { key: server1.key, cert: server1.cert, requestCert: !rejectUnauthorized, rejectUnauthorized };
+      const server = tls.createServer(resumption.secure(options), (socket) => socket.end('hello'));
+      server.addContext('a.test', context);
+      cleanups.push(() => close(server));
+      resumption.attach(server);
+      ports.push(await listen(server));
+    }
+    const { session } = await visit(ports[0] as number, { servername: 'a.test' });
+    expect(await visit(ports[0] as number, { servername: 'a.test', session })).toMatchObject({ resumed: true });
+    expect(await visit(ports[1] as number, { servername: 'a.test', session })).toMatchObject({ resumed: false });
+  });
+});
+
 describe('secure', () => {
   const resumption = new ServerResumption();
   it.each([
@@ -527,6 +705,8 @@ describe('ServerResumption', () => {
     [{ maxWaitingHellos: 0 }, RangeError, '"maxWaitingHellos"'],
     [{ lookupTimeout: 0 }, RangeError, '"lookupTimeout" expected 1 to 10000 milliseconds'],
     [{ clock: 1 }, TypeError, '"clock" expected a function'],
+    [{ singleUse: 1 }, TypeError, '"singleUse" expected a boolean, got number 1'],
+    [{ renegotiation: 'no' }, TypeError, '"renegotiation" expected a boolean'],
   ])('refuses %j', (options, type, message) => {
     expect(() => new ServerResumption(options as never)).toThrow(type as never);
     expect(() => new ServerResumption(options as never)).toThrow(message);
