@@ -148,17 +148,18 @@ describe.each(VERSIONS)('a tls server on %s', (version) => {
 
   it('takes a session once when asked to, and puts it back when the connection did not resume', async () => {
     const { port, resumption, seen } = await start({}, { singleUse: true });
-    const { session } = await visit(port, only(version));
+    const { session } = await visit(port, { ...only(version), servername: 'a.test' });
     const kept = resumption.cache.size;
     const raw = net.connect(port, '127.0.0.1');
-    const bytes = await clientHelloOf({ ...only(version), session });
-    raw.end(bytes);
+    const bytes = await clientHelloOf({ ...only(version), servername: 'a.test', session });
     raw.on('error', () => {});
-    raw.resume();
-    await once(raw, 'close');
+    raw.write(bytes);
+    await once(raw, 'data');
+    expect(resumption.cache.size).toBe(kept - 1);
+    raw.destroy();
     await waitUntil(() => resumption.cache.size === kept);
-    await visit(port, { ...only(version), session });
-    await visit(port, { ...only(version), session });
+    await visit(port, { ...only(version), servername: 'a.test', session });
+    await visit(port, { ...only(version), servername: 'a.test', session });
     expect(seen.map((each) => each?.resumed)).toEqual([false, true, false]);
     expect(seen[2]?.reason).toBe('unknown');
   });
@@ -624,19 +625,19 @@ describe('what an application may do beside the library', () => {
 
   it('forgets a session for good that it removes while a connection has it on loan', async () => {
     const { port, resumption, seen } = await start({}, { singleUse: true });
-    const { session } = await visit(port, only('TLSv1.2'));
+    const { session } = await visit(port, { ...only('TLSv1.2'), servername: 'a.test' });
     const context = resumption.guard.contextFor(seen[0] as ResumptionConnection);
-    const offered = parseClientHello(await clientHelloOf({ ...only('TLSv1.2'), session }));
+    const offered = parseClientHello(await clientHelloOf({ ...only('TLSv1.2'), servername: 'a.test', session }));
     const key = resumption.guard.keyFor(context, offered?.sessionId as Buffer);
     expect(resumption.cache.get(key)).toBeDefined();
     const raw = net.connect(port, '127.0.0.1');
-    raw.write(await clientHelloOf({ ...only('TLSv1.2'), session }));
+    raw.write(await clientHelloOf({ ...only('TLSv1.2'), servername: 'a.test', session }));
     raw.on('error', () => {});
     await once(raw, 'data');
     expect(resumption.cache.get(key)).toBeUndefined();
     resumption.cache.remove(key);
     raw.destroy();
-    await visit(port, only('TLSv1.2'));
+    await visit(port, { ...only('TLSv1.2'), servername: 'a.test' });
     expect(resumption.cache.get(key)).toBeUndefined();
   });
 
