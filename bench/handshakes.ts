@@ -16,7 +16,8 @@ interface Reading {
 
 const BATCH = 250;
 const ROUNDS = Number(process.env['BENCH_ROUNDS'] ?? 15);
-const WARM_UP = 4;
+/** Rounds before the first that counts: V8 goes on compiling for thousands of connections. */
+const WARM_UP = Number(process.env['BENCH_WARM_UP'] ?? 20);
 const IN_PARALLEL = 4;
 
 const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] as number;

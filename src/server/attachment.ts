@@ -8,7 +8,13 @@ import type { SecureContext, SecureContextOptions, Server, TLSSocket } from 'nod
 import { ResumptionError } from '../errors.js';
 import { type ClientHello, parseOwnMessage } from '../wire/client-hello.js';
 import type { ContextRegistry } from './context-registry.js';
-import { Handshake, type HandshakePolicy, type HandshakeSetting, type ServerNameAnswer } from './handshake.js';
+import {
+  ContextMemory,
+  Handshake,
+  type HandshakePolicy,
+  type HandshakeSetting,
+  type ServerNameAnswer,
+} from './handshake.js';
 import { type HeldConnection, HelloGate } from './hello-gate.js';
 import * as node from './node-tls-server.js';
 import { overrideMethod } from './override-method.js';
@@ -182,6 +188,7 @@ export class Attachment {
       parameters: context ? this.#setting.contexts.digest(context, endpoint) : randomBytes(32),
       tls13: this.#tls13,
       requestCert: endpoint.requestCert,
+      contexts: new ContextMemory(),
       current: () => context !== undefined && generation === this.#generation,
       answer: undefined,
     };

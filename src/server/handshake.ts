@@ -38,11 +38,33 @@ export interface ServerNameAnswer {
   readonly context?: SecureContext | undefined;
 }
 
+/** Names whose contexts one policy remembers. Only names that resumed get here, and no more than this many. */
+const MAX_CONTEXTS = 128;
+
+/** The contexts of the names that clients come back to, under one policy. */
+export class ContextMemory {
+  readonly #contexts = new Map<string | undefined, Buffer>();
+  #rotations = 0;
+
+  contextFor(guard: SessionIdContextGuard, policy: SessionPolicy): Buffer {
+    if (this.#rotations !== guard.rotations) {
+      this.#contexts.clear();
+      this.#rotations = guard.rotations;
+    }
+    return this.#contexts.get(policy.servername) ?? guard.contextFor(policy);
+  }
+
+  remember(servername: string | undefined, context: Buffer, rotations: number): void {
+    if (rotations === this.#rotations && this.#contexts.size < MAX_CONTEXTS) this.#contexts.set(servername, context);
+  }
+}
+
 /** The configuration that a handshake runs under. */
 export interface HandshakePolicy {
   readonly parameters: Buffer;
   readonly tls13: boolean;
   readonly requestCert: boolean;
+  readonly contexts: ContextMemory;
   /** Says whether contexts were changed since: then its sessions are not kept. */
   readonly current: () => boolean;
   /** What the application's own SNICallback answered, where it has one. */
@@ -89,7 +111,7 @@ export class Handshake extends AsyncResource {
     this.policy = policy;
     this.#rotations = setting.guard.rotations;
     this.#sessionPolicy = { servername: hello?.servername, parameters: policy.parameters };
-    this.#context = setting.guard.contextFor(this.#sessionPolicy);
+    this.#context = policy.contexts.contextFor(setting.guard, this.#sessionPolicy);
     this.#offer = hello === undefined ? 'unreadable-hello' : findOffer(hello, policy.tls13);
     this.#reason = typeof this.#offer === 'string' ? this.#offer : 'not-taken';
   }
@@ -198,7 +220,10 @@ export class Handshake extends AsyncResource {
     const { cache } = this.#setting;
     const resumed = socket.isSessionReused();
     cache.count('acceptGood');
-    if (resumed) cache.count('hit');
+    if (resumed) {
+      cache.count('hit');
+      this.policy.contexts.remember(this.hello?.servername, this.#context, this.#rotations);
+    }
     this.#giveBack(resumed);
     const nameKept =
       ((socket as { servername?: string | false | null }).servername || undefined) === this.hello?.servername;
