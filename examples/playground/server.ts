@@ -50,7 +50,7 @@ export class PlaygroundServer {
       cert,
       minVersion: options.min,
       maxVersion: options.max,
-      ALPNProtocols: ['http/1.1'],
+      ALPNProtocols: ['http/1.1', 'http/1.0'],
     };
     if (options.mode === 'stateful') {
       this.#cache = new SessionCache({ timeout: options.timeout });

@@ -214,6 +214,8 @@ describe('HTTP', () => {
     expect(statusOf(old)).toBe(200);
     expect(old.received).toMatch(/^connection: close\r$/im);
     expect(jsonOf(old).resumed).toBe(false);
+    const named = await visit(port, { send: 'GET /connection HTTP/1.0\r\n\r\n', ALPNProtocols: ['http/1.0'] });
+    expect(jsonOf(named).alpn).toBe('http/1.0');
     const closing = await visit(port, { send: get('/statistics') });
     expect(closing.received).toMatch(/^connection: close\r$/im);
     const kept = await stay(port);
