@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { requireFunction, requireObject } from '../arguments.js';
 import { openEnvelope, type SessionEntry, sealEnvelope } from '../stores/session-envelope.js';
-import type { MaybePromise, SessionStore } from '../stores/session-store.js';
+import { isPromise, type MaybePromise, type SessionStore } from '../stores/session-store.js';
 import type { Counters } from './session-statistics.js';
 
 export class ExternalSessions {
@@ -90,10 +90,6 @@ export class ExternalSessions {
 /** What the session is called outside: always 32 bytes, and never the caller's own buffer. */
 export function externalKey(id: Uint8Array): Buffer {
   return id.length === 32 ? Buffer.from(id) : createHash('sha256').update(id).digest();
-}
-
-export function isPromise<T>(value: MaybePromise<T>): value is Promise<T> {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
 }
 
 function isTimeout(error: unknown): boolean {

@@ -7,8 +7,8 @@
 import { inspect } from 'node:util';
 import { requireBytes, requireFunction, requireInteger, requireNumber, requireObject } from '../arguments.js';
 import type { SessionEntry } from '../stores/session-envelope.js';
-import type { MaybePromise } from '../stores/session-store.js';
-import { ExternalSessions, externalKey, isPromise } from './external-sessions.js';
+import { isPromise, type MaybePromise } from '../stores/session-store.js';
+import { ExternalSessions, externalKey } from './external-sessions.js';
 import { type Flight, Flights, type Loan } from './flights.js';
 import { NO_SLOT } from './session-arena.js';
 import { requireMode, SessionCacheMode } from './session-cache-mode.js';

@@ -68,7 +68,7 @@ export class SessionIndex {
     const hash = this.#hash(id, 0, id.length, this.#seed);
     const slot = this.#shards[this.#shardOf(hash)]?.peek(hash);
     if (slot !== undefined && this.#arena.hasId(slot, id)) return slot;
-    return this.#collided.size === 0 ? NO_SLOT : (this.#collided.get(keyOf(id)) ?? NO_SLOT);
+    return this.#collided.size === 0 ? NO_SLOT : (this.#collided.get(keyOfId(id)) ?? NO_SLOT);
   }
 
   /** An ID that is not held becomes the newest. */
@@ -77,7 +77,7 @@ export class SessionIndex {
     const at = this.#shardOf(hash);
     const taken = this.#shards[at]?.peek(hash);
     if (taken !== undefined && taken !== slot && this.#holds(taken, hash)) {
-      this.#collided.set(keyOf(id), slot);
+      this.#collided.set(keyOfId(id), slot);
       return;
     }
     this.#withRoom(at).set(hash, slot);
@@ -88,7 +88,7 @@ export class SessionIndex {
     const hash = this.#hashOf(slot);
     const at = this.#shardOf(hash);
     const shard = this.#shards[at];
-    if (shard?.peek(hash) !== slot) this.#collided.delete(keyOf(this.#arena.id(slot)));
+    if (shard?.peek(hash) !== slot) this.#collided.delete(keyOfId(this.#arena.id(slot)));
     else if (!this.#letGo(at, shard) && (shard.max <= KEEP_WHEN_EMPTY || shard.size > shard.max * LEAVE_BELOW)) {
       shard.delete(hash);
     }
@@ -99,7 +99,7 @@ export class SessionIndex {
     const hash = this.#hashOf(slot);
     const at = this.#shardOf(hash);
     const shard = this.#shards[at];
-    if (shard?.peek(hash) !== slot) this.#collided.delete(keyOf(this.#arena.id(slot)));
+    if (shard?.peek(hash) !== slot) this.#collided.delete(keyOfId(this.#arena.id(slot)));
     else if (!this.#letGo(at, shard)) while (shard.size > 0 && shard.pop() !== slot);
   }
 
@@ -153,6 +153,7 @@ export class SessionIndex {
   }
 }
 
-function keyOf(id: Uint8Array): string {
+/** An ID as a string of as many characters. */
+export function keyOfId(id: Uint8Array): string {
   return Buffer.from(id.buffer, id.byteOffset, id.length).toString('latin1');
 }

@@ -2,7 +2,6 @@
 
 import { AsyncResource } from 'node:async_hooks';
 import type { SecureContext, TLSSocket } from 'node:tls';
-import { isPromise } from '../cache/external-sessions.js';
 import type { Loan } from '../cache/flights.js';
 import type { SessionCache, SessionEntry } from '../cache/session-cache.js';
 import {
@@ -13,7 +12,7 @@ import {
   refusal,
 } from '../guard/resumption-rules.js';
 import type { SessionIdContextGuard, SessionPolicy } from '../guard/session-id-context-guard.js';
-import type { MaybePromise } from '../stores/session-store.js';
+import { isPromise, type MaybePromise } from '../stores/session-store.js';
 import type { ClientHello } from '../wire/client-hello.js';
 import { decodeSslSession } from '../wire/ssl-session.js';
 import { attachConnection, type ResumptionConnection } from './connection.js';
@@ -76,11 +75,7 @@ interface NewSession {
   readonly session: Buffer;
 }
 
-/** Milliseconds since 1970. */
-interface SessionLifetime {
-  readonly fullHandshakeTime: number;
-  readonly expiresAt: number;
-}
+type SessionTimes = Pick<SessionEntry, 'fullHandshakeTime' | 'expiresAt'>;
 
 /** What a lookup gives, or a loan where sessions are used once. */
 type Found = SessionEntry | Loan | undefined;
@@ -95,7 +90,7 @@ export class Handshake extends AsyncResource {
   #waiting: NewSession[] | undefined;
   #sessionsMade = 0;
   #tls13 = false;
-  #lifetime: SessionLifetime | undefined;
+  #lifetime: SessionTimes | undefined;
   #reason: NotResumedReason;
   #key: Buffer | undefined;
   #answered: SessionEntry | undefined;
@@ -247,7 +242,7 @@ export class Handshake extends AsyncResource {
   }
 
   /** `undefined` when no session of this connection may be kept. */
-  #lifetimeOfSessions(socket: TLSSocket, resumed: boolean): SessionLifetime | undefined {
+  #lifetimeOfSessions(socket: TLSSocket, resumed: boolean): SessionTimes | undefined {
     if (this.hello === undefined) return undefined;
     const fullHandshakeTime = resumed ? this.#answered?.fullHandshakeTime : this.#setting.clock();
     const expiresAt = this.policy.requestCert ? certificateExpiry(socket) : Number.POSITIVE_INFINITY;
@@ -262,7 +257,7 @@ export class Handshake extends AsyncResource {
     for (const { id, session } of waiting) this.#keep(id, session, this.#lifetime);
   }
 
-  #keep(id: Buffer, session: Buffer, lifetime: SessionLifetime): void {
+  #keep(id: Buffer, session: Buffer, lifetime: SessionTimes): void {
     if (!this.#current() || (this.policy.requestCert && !holdsVerifiedPeer(session))) return;
     const { cache, guard, written } = this.#setting;
     written(cache.store(guard.keyFor(this.#context, id), session, 'server', lifetime));

@@ -37,11 +37,6 @@ function failOverStandIn(receiver: HelloReceiver, error: Error | undefined): voi
   standIn.destroy(error);
 }
 
-/** By then all listeners of `connection` have run, and no byte has come. */
-function yieldToReaders(held: HeldConnection): void {
-  if (held.hasOtherReader) held.passOn();
-}
-
 /** A connection between `connection` and the moment that Node's own listener gets it. */
 export class HeldConnection {
   readonly socket: Duplex;
@@ -64,12 +59,8 @@ export class HeldConnection {
     socket.on('close', this.#onClose);
     // Otherwise an end closes the socket of itself.
     if (socket.allowHalfOpen) socket.on('end', this.#onEnd);
-    process.nextTick(yieldToReaders, this);
-  }
-
-  /** Whether the application reads the socket itself, or made it give text: with Node alone it would get nothing. */
-  get hasOtherReader(): boolean {
-    return this.socket.listenerCount('data') > 0 || this.socket.readableEncoding !== null;
+    // By then all listeners of `connection` have run, and no byte has come.
+    process.nextTick(this.#yieldToReader);
   }
 
   /**
@@ -84,17 +75,18 @@ export class HeldConnection {
     return true;
   }
 
-  /** Gives the connection to Node unread. */
-  passOn(): void {
-    if (this.#state === 'reading') this.#gate.receiver.hello(this, undefined);
-  }
-
   /** Ends a connection that waits: Node's listener gets it, then the error. */
   fail(error: Error): void {
     if (!this.release()) return;
     this.#gate.receiver.accept(this.socket);
     this.socket.destroy(error);
   }
+
+  /** An application that reads the socket itself, or made it give text, gets nothing of it beside Node alone either. */
+  readonly #yieldToReader = (): void => {
+    const read = this.socket.listenerCount('data') > 0 || this.socket.readableEncoding !== null;
+    if (read && this.#state === 'reading') this.#gate.receiver.hello(this, undefined);
+  };
 
   readonly #onReadable = (): void => {
     const assembler = this.#assembler as ClientHelloAssembler;

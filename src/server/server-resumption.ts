@@ -7,11 +7,10 @@
 import { constants } from 'node:crypto';
 import { type SecureContext, type SecureContextOptions, Server as TlsServer } from 'node:tls';
 import { requireBoolean, requireFunction, requireInteger, requireObject, wrongType } from '../arguments.js';
-import { isPromise } from '../cache/external-sessions.js';
 import { SessionCache } from '../cache/session-cache.js';
 import { ResumptionError } from '../errors.js';
 import { SessionIdContextGuard } from '../guard/session-id-context-guard.js';
-import type { MaybePromise } from '../stores/session-store.js';
+import { isPromise, type MaybePromise } from '../stores/session-store.js';
 import { Attachment } from './attachment.js';
 import { connectionOf, type ResumptionConnection } from './connection.js';
 import { ContextRegistry } from './context-registry.js';

@@ -7,6 +7,11 @@
 /** A value, or a promise of it: what can answer at once does, and costs no turn of the event loop. */
 export type MaybePromise<T> = T | Promise<T>;
 
+/** Whether there is something to wait for: any thenable counts. */
+export function isPromise<T>(value: MaybePromise<T>): value is Promise<T> {
+  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
+}
+
 /**
  * An external cache of sessions, behind or instead of the internal one
  * (SSL_CTX_sess_set_new_cb(3), SSL_CTX_sess_set_get_cb(3), SSL_CTX_sess_set_remove_cb(3)).

@@ -24,6 +24,7 @@ import {
   SIGNATURE_ALGORITHMS,
   shownId,
 } from '../support/raw-clients.js';
+import { waitUntil } from '../support/streams.js';
 import { close, only, VERSIONS, type Version, visit } from '../support/visits.js';
 import { closeAll, KINDS, type Kind, type Started, startServer } from './fixtures/servers.js';
 
@@ -508,13 +509,6 @@ describe.each(VERSIONS)('a single-use session on %s', (version) => {
     await expectOwnerResumes(started, version);
   });
 });
-
-async function waitUntil(condition: () => boolean): Promise<void> {
-  for (let turn = 0; !condition(); turn++) {
-    if (turn > 100_000) throw new Error('the condition never came true');
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-}
 
 describe('HelloRetryRequest', () => {
   const retrying: tls.TlsOptions = { ecdhCurve: 'P-256' };

@@ -2,13 +2,14 @@ import { once } from 'node:events';
 import * as http2 from 'node:http2';
 import * as https from 'node:https';
 import type * as net from 'node:net';
-import { Duplex } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import * as tls from 'node:tls';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { IssuedCertificate } from '../../examples/support/certificates.js';
 import { ServerResumption } from '../../src/server/server-resumption.js';
 import { record, returningHello13, toRecords } from '../support/hello-builder.js';
 import { closed, dial, RawClient13 } from '../support/raw-clients.js';
+import { duplexPair } from '../support/streams.js';
 import { close, listen, only, VERSIONS, visit } from '../support/visits.js';
 import { KINDS, type Kind, serverCertificate } from './fixtures/servers.js';
 
@@ -389,7 +390,7 @@ describe('server.close()', () => {
 
   it.each(VERSIONS)('lets a hello that is awaited become a handshake (%s)', async (version) => {
     const all = await same(async ({ server, port, events }) => {
-      const [near, far] = duplexPair();
+      const [near, far] = quietPair();
       const socket = tls.connect({ socket: near, rejectUnauthorized: false, ...only(version) });
       const [bytes] = (await once(far, 'data')) as [Buffer];
       const raw = await dial(port, bytes.subarray(0, 50));
@@ -415,34 +416,18 @@ describe('server.close()', () => {
 
 const nameOf = (event: string): string => event.split(' ')[0] as string;
 
-/** Two ends; what is written to one is read from the other. */
-function duplexPair(options: { allowHalfOpen?: boolean; emitClose?: boolean } = {}): [Duplex, Duplex] {
-  const ends: Duplex[] = [];
-  for (const other of [1, 0]) {
-    ends.push(
-      new Duplex({
-        ...options,
-        read() {},
-        write(chunk, _encoding, done) {
-          ends[other]?.push(chunk);
-          done();
-        },
-        final(done) {
-          ends[other]?.push(null);
-          done();
-        },
-      }),
-    );
-  }
+/** A pair whose errors are seen by the server's events alone. */
+function quietPair(options: Parameters<typeof duplexPair>[0] = {}): [Duplex, Duplex] {
+  const ends = duplexPair(options);
   for (const end of ends) end.on('error', () => {});
-  return ends as [Duplex, Duplex];
+  return ends;
 }
 
 describe.each([true, false])('a duplex with allowHalfOpen %s that is emitted as a connection', (allowHalfOpen) => {
   const emitted =
     (act: (far: Duplex, near: Duplex) => void, bytes: Buffer = half(), wait = 20) =>
     async ({ server, events }: Watched): Promise<void> => {
-      const [near, far] = duplexPair({ allowHalfOpen });
+      const [near, far] = quietPair({ allowHalfOpen });
       server.emit('connection', far);
       if (bytes.length > 0) near.write(bytes);
       await turns(wait);
@@ -482,7 +467,7 @@ describe.each([true, false])('a duplex with allowHalfOpen %s that is emitted as 
 
   it('is destroyed already raises what plain tls raises', async () => {
     await same(async ({ server }) => {
-      const [, far] = duplexPair({ allowHalfOpen });
+      const [, far] = quietPair({ allowHalfOpen });
       far.destroy();
       server.emit('connection', far);
     });
@@ -490,7 +475,7 @@ describe.each([true, false])('a duplex with allowHalfOpen %s that is emitted as 
 
   it('ended already raises what plain tls raises', async () => {
     await same(async ({ server }) => {
-      const [near, far] = duplexPair({ allowHalfOpen });
+      const [near, far] = quietPair({ allowHalfOpen });
       near.end();
       far.resume();
       await turns(5);
@@ -503,7 +488,7 @@ describe.each([true, false])('a duplex with allowHalfOpen %s that is emitted as 
   it('that announces no close raises what plain tls raises, and completes', async () => {
     for (const version of VERSIONS) {
       const events = await same(async ({ server }) => {
-        const [near, far] = duplexPair({ allowHalfOpen, emitClose: false });
+        const [near, far] = quietPair({ allowHalfOpen, emitClose: false });
         server.emit('connection', far);
         const socket = tls.connect({ socket: near, rejectUnauthorized: false, ...only(version) });
         socket.resume();

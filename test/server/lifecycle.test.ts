@@ -11,6 +11,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { ServerResumption } from '../../src/server/server-resumption.js';
 import { record } from '../support/hello-builder.js';
 import { closed, dial, RawClient13 } from '../support/raw-clients.js';
+import { waitUntil } from '../support/streams.js';
 import { close, comeBack, listen, only, VERSIONS, type Version, visit } from '../support/visits.js';
 import { closeAll, KINDS, serverCertificate, startServer } from './fixtures/servers.js';
 
@@ -29,13 +30,6 @@ const halfHello = (): Buffer => record(RawClient13.firstHello({ servername: 'a.t
 
 async function turns(count: number): Promise<void> {
   for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
-}
-
-async function waitUntil(condition: () => boolean): Promise<void> {
-  for (let turn = 0; !condition(); turn++) {
-    if (turn > 100_000) throw new Error('the condition never came true');
-    await turns(1);
-  }
 }
 
 describe('cluster workers', () => {

@@ -2,7 +2,6 @@ import { once } from 'node:events';
 import * as http2 from 'node:http2';
 import * as https from 'node:https';
 import * as net from 'node:net';
-import { Duplex } from 'node:stream';
 import liveTls, * as tls from 'node:tls';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type IssuedCertificate, makeCertificate } from '../../examples/support/certificates.js';
@@ -12,6 +11,7 @@ import type { ResumptionConnection } from '../../src/server/connection.js';
 import { ServerResumption, type ServerResumptionOptions } from '../../src/server/server-resumption.js';
 import type { SessionStore } from '../../src/stores/session-store.js';
 import { parseClientHello } from '../../src/wire/client-hello.js';
+import { duplexPair, waitUntil } from '../support/streams.js';
 import { close, comeBack, listen, only, VERSIONS, visit } from '../support/visits.js';
 
 let authority: IssuedCertificate;
@@ -722,31 +722,4 @@ async function clientHelloOf(options: tls.ConnectionOptions): Promise<Buffer> {
   const [bytes] = await once(far, 'data');
   socket.destroy();
   return bytes as Buffer;
-}
-
-function duplexPair(): [Duplex, Duplex] {
-  const ends: Duplex[] = [];
-  for (const other of [1, 0]) {
-    ends.push(
-      new Duplex({
-        read() {},
-        write(chunk, _encoding, done) {
-          ends[other]?.push(chunk);
-          done();
-        },
-        final(done) {
-          ends[other]?.push(null);
-          done();
-        },
-      }),
-    );
-  }
-  return ends as [Duplex, Duplex];
-}
-
-async function waitUntil(condition: () => boolean): Promise<void> {
-  for (let turn = 0; !condition(); turn++) {
-    if (turn > 100_000) throw new Error('the condition never came true');
-    await new Promise((resolve) => setImmediate(resolve));
-  }
 }
