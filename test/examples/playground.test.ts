@@ -35,7 +35,8 @@ describe('npm start', () => {
   test('prints one line when it is ready; SIGTERM to npm ends all of it with exit code 0', async () => {
     const program = npmStart('--serve');
     const port = await program.port();
-    const open = [await stay(port), net.connect(port, '127.0.0.1')];
+    const silent = net.connect(port, '127.0.0.1').on('error', () => {});
+    const open = [await stay(port), silent];
     const ended = await program.stop('SIGTERM');
     expect(ended.code).toBe(0);
     expect(ended.stdout.match(/^listening on https:\/\/127\.0\.0\.1:\d+$/gm)).toHaveLength(1);
@@ -183,6 +184,7 @@ describe('HTTP', () => {
     const program = playground('--serve');
     const port = await program.port();
     const events = tls.connect({ host: '127.0.0.1', port, rejectUnauthorized: false });
+    events.on('error', () => {});
     events.setEncoding('utf8').write('GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n');
     let received = '';
     events.on('data', (text) => {

@@ -442,7 +442,7 @@ describe('attach', () => {
   it('hands connections that still wait to Node when it is disposed of', async () => {
     const { port, attached, seen } = await start();
     const hello = await clientHelloOf(only('TLSv1.3'));
-    const near = net.connect(port, '127.0.0.1');
+    const near = net.connect(port, '127.0.0.1').on('error', () => {});
     await once(near, 'connect');
     near.write(hello.subarray(0, 100));
     await comeBack(port);
