@@ -110,6 +110,7 @@ async function measure(keyType: KeyType, version: Version, mutual: boolean): Pro
   const variants: Variant[] = [
     { name: 'library', client: server.client('library', version), resume: true },
     { name: 'bare gate', client: server.client('bare', version), resume: true },
+    { name: 'ticket', client: server.client('tickets', version), resume: true },
     { name: "Node's ticket", client: plain, resume: true },
     { name: 'full', client: plain, resume: false },
   ];
@@ -130,6 +131,7 @@ async function measure(keyType: KeyType, version: Version, mutual: boolean): Pro
     ratio('library', 'bare gate'),
     ratio('library', "Node's ticket"),
     ratio('bare gate', "Node's ticket"),
+    ratio('ticket', "Node's ticket"),
     ratio('library', 'full'),
     median(of('library')).toFixed(0),
   ];
@@ -138,9 +140,9 @@ async function measure(keyType: KeyType, version: Version, mutual: boolean): Pro
 export async function handshakes(): Promise<void> {
   console.log('\n## Server CPU of a resumed handshake\n');
   console.log(
-    "| key | version | library / bare gate | library / Node's ticket | bare gate / Node's ticket | library / full | µs |",
+    "| key | version | library / bare gate | library / Node's ticket | bare gate / Node's ticket | ticket through the ring / Node's ticket | library / full | µs |",
   );
-  console.log('| --- | --- | --- | --- | --- | --- | --- |');
+  console.log('| --- | --- | --- | --- | --- | --- | --- | --- |');
   for (const keyType of ['ecdsa', 'rsa'] as const) {
     for (const mutual of [false, true]) {
       for (const version of ['TLSv1.3', 'TLSv1.2'] as const) {

@@ -1,7 +1,7 @@
 /** The server process of the handshake benchmark: every variant on a port of its own, and its CPU on request. */
 
 import * as tls from 'node:tls';
-import { ServerResumption, SessionCache } from 'tls-resumption';
+import { ServerResumption, SessionCache, TicketKeyRing } from 'tls-resumption';
 import { attachBareGate, bareOptions } from './bare-gate.js';
 
 const setup = JSON.parse(process.env.BENCH_SETUP);
@@ -21,11 +21,14 @@ const serve = (socket) => {
 };
 
 const resumption = new ServerResumption({ cache: new SessionCache({ maxSessions: 1_000_000 }) });
+const stateless = new ServerResumption({ tickets: TicketKeyRing.generate({ lifetime: 86_400 }) });
 const servers = {
   library: tls.createServer(resumption.secure(options), serve),
   bare: tls.createServer(bareOptions(options), serve),
+  tickets: tls.createServer(stateless.secure(options), serve),
   node: tls.createServer(options, serve),
 };
+stateless.attach(servers.tickets);
 resumption.attach(servers.library);
 attachBareGate(servers.bare);
 

@@ -25,8 +25,12 @@ export type NotResumedReason =
   | 'extended-master-secret'
   /** The client offers PSK without Diffie-Hellman only (RFC 8446 §4.2.9). */
   | 'no-psk-dhe-ke'
-  /** Certificates are asked for and the session holds none that verified. */
+  /** Certificates are asked for and the session holds none that verified and is still good. */
   | 'client-certificate'
+  /** No key of the ring has the ticket's name: sealed elsewhere, or with a key whose lifetime ended. */
+  | 'ticket-key-unknown'
+  /** The ticket was made under another server name, configuration or service, or before a rotation of the guard. */
+  | 'other-context'
   /** Answered, but OpenSSL went on in full: a HelloRetryRequest, or a policy of its own. */
   | 'not-taken'
   /** The external cache did not answer in time. */
@@ -47,12 +51,17 @@ export interface ResumptionOffer {
   readonly sessionId: Buffer;
 }
 
+/** Whether a server that speaks TLS 1.3, or does not, answers a hello with it. */
+export function agreesOnTls13(hello: ClientHello, tls13: boolean): boolean {
+  return tls13 && hello.supportedVersions.includes(TLS_1_3);
+}
+
 /**
  * What the client offers to resume. In TLS 1.3 that is its first 32-byte PSK identity only: OpenSSL asks for each
  * such identity in turn and takes whatever it is given for it.
  */
 export function findOffer(hello: ClientHello, tls13: boolean): ResumptionOffer | NotResumedReason {
-  if (tls13 && hello.supportedVersions.includes(TLS_1_3)) {
+  if (agreesOnTls13(hello, tls13)) {
     const offered = hello.pskIdentities.find(({ identity }) => identity.length === 32);
     if (offered === undefined) return 'not-offered';
     if (!hello.pskKeyExchangeModes.includes(PSK_DHE_KE)) return 'no-psk-dhe-ke';

@@ -71,7 +71,9 @@ export class Attachment {
         server,
         'addContext',
         (original) => (name: string, context: SecureContext | SecureContextOptions) => {
-          original.call(server, name, setting.contexts.ensure(context));
+          const added = setting.contexts.ensure(context);
+          setting.tickets?.requireOneCertificatePolicy([node.nativeContextOf(added)]);
+          original.call(server, name, added);
           this.#contextsChanged();
         },
       ),
@@ -91,6 +93,7 @@ export class Attachment {
   detach(): void {
     for (const undo of this.#undo.splice(0)) undo();
     this.#gate.open();
+    this.#setting.tickets?.detach();
     for (const handshake of this.#handshakes.values()) handshake.abandon();
     this.#handshakes.clear();
   }
@@ -104,6 +107,7 @@ export class Attachment {
   #contextsChanged(): void {
     this.#generation++;
     this.#policies = new WeakMap();
+    this.#setting.tickets?.contextsChanged(() => this.#policyOf(node.defaultContextOf(this.#server)).parameters);
   }
 
   #learnDefaultContext(): void {
@@ -151,7 +155,7 @@ export class Attachment {
     // A stream of the application may never say that it is closed.
     if (!(socket instanceof Socket)) this.#unclosed.register(socket, id);
     this.#setting.cache.count('accept');
-    handshake.runInAsyncScope(this.#accept, undefined, socket);
+    handshake.begin(socket, this.#accept);
   }
 
   #forget(id: number): void {
@@ -188,6 +192,7 @@ export class Attachment {
       parameters: context ? this.#setting.contexts.digest(context, endpoint) : randomBytes(32),
       tls13: this.#tls13,
       requestCert: endpoint.requestCert,
+      nativeContext: context,
       contexts: new ContextMemory(),
       current: () => context !== undefined && generation === this.#generation,
       answer: undefined,

@@ -29,6 +29,11 @@ export class ContextRegistry {
     this.#made.set(nativeContext, settings);
   }
 
+  /** `undefined` for a context that was made elsewhere. */
+  settingsOf(nativeContext: object): SecureSettings | undefined {
+    return this.#made.get(nativeContext);
+  }
+
   /**
    * 32 bytes for a context behind an endpoint: equal for equal settings, and random per process for a context that
    * was made elsewhere, whose settings nobody knows.

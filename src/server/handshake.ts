@@ -1,10 +1,12 @@
 /** One server-side handshake, from its ClientHello to `secureConnection`. */
 
 import { AsyncResource } from 'node:async_hooks';
+import type { Duplex } from 'node:stream';
 import type { SecureContext, TLSSocket } from 'node:tls';
 import type { Loan } from '../cache/flights.js';
 import type { SessionCache, SessionEntry } from '../cache/session-cache.js';
 import {
+  agreesOnTls13,
   findOffer,
   holdsVerifiedCertificate,
   type NotResumedReason,
@@ -15,7 +17,8 @@ import type { SessionIdContextGuard, SessionPolicy } from '../guard/session-id-c
 import { isPromise, type MaybePromise } from '../stores/session-store.js';
 import type { ClientHello } from '../wire/client-hello.js';
 import { decodeSslSession } from '../wire/ssl-session.js';
-import { attachConnection, type ResumptionConnection } from './connection.js';
+import { attachConnection, type ResumptionConnection, type ResumptionWay } from './connection.js';
+import type { TicketJudgement, TicketMode } from './ticket-mode.js';
 
 /** More than OpenSSL makes for one handshake; a bound all the same. */
 const MAX_NEW_SESSIONS = 8;
@@ -29,6 +32,8 @@ export interface HandshakeSetting {
   readonly lookupTimeout: number;
   readonly clock: () => number;
   readonly written: (write: MaybePromise<void>) => void;
+  /** Where sessions live with the clients. */
+  readonly tickets: TicketMode | undefined;
 }
 
 /** The server's answer to the name in the hello, settled before Node asks for it. */
@@ -63,6 +68,8 @@ export interface HandshakePolicy {
   readonly parameters: Buffer;
   readonly tls13: boolean;
   readonly requestCert: boolean;
+  /** OpenSSL's context that the name chose; `undefined` when it is not known. */
+  readonly nativeContext: object | undefined;
   readonly contexts: ContextMemory;
   /** Says whether contexts were changed since: then its sessions are not kept. */
   readonly current: () => boolean;
@@ -87,6 +94,7 @@ export class Handshake extends AsyncResource {
   readonly #sessionPolicy: SessionPolicy;
   readonly #context: Buffer;
   readonly #offer: ResumptionOffer | NotResumedReason;
+  readonly #judgement: TicketJudgement | undefined;
   #waiting: NewSession[] | undefined;
   #sessionsMade = 0;
   #tls13 = false;
@@ -107,15 +115,39 @@ export class Handshake extends AsyncResource {
     this.#rotations = setting.guard.rotations;
     this.#sessionPolicy = { servername: hello?.servername, parameters: policy.parameters };
     this.#context = policy.contexts.contextFor(setting.guard, this.#sessionPolicy);
-    this.#offer = hello === undefined ? 'unreadable-hello' : findOffer(hello, policy.tls13);
+    this.#judgement = hello && setting.tickets?.judge(hello, this.#agreesOnTls13, policy, this.#context);
+    this.#offer = this.#findOffer();
     this.#reason = typeof this.#offer === 'string' ? this.#offer : 'not-taken';
+  }
+
+  get #agreesOnTls13(): boolean {
+    return this.hello !== undefined && agreesOnTls13(this.hello, this.policy.tls13);
+  }
+
+  #findOffer(): ResumptionOffer | NotResumedReason {
+    if (this.hello === undefined) return 'unreadable-hello';
+    if (this.#judgement !== undefined) return this.#judgement.refused ?? 'not-taken';
+    // Beside tickets TLS 1.3 knows no other way.
+    if (this.#setting.tickets !== undefined && this.#agreesOnTls13) return 'not-offered';
+    return findOffer(this.hello, this.policy.tls13);
+  }
+
+  /** Runs Node's own `connection` listener so that what it causes is known to be of this handshake. */
+  begin(socket: Duplex, accept: (socket: Duplex) => void): void {
+    const { tickets } = this.#setting;
+    if (tickets === undefined) this.runInAsyncScope(accept, undefined, socket);
+    else {
+      tickets.accept(socket, this.hello, this.#agreesOnTls13, this.policy, this.#judgement, () =>
+        this.runInAsyncScope(accept, undefined, socket),
+      );
+    }
   }
 
   /** Answers Node's `resumeSession` exactly once, with a session or without. */
   resume(callback: (error: null, session: Buffer | null) => void): void {
     const offer = this.#offer;
     if (typeof offer === 'string') {
-      callback(null, null);
+      this.#goOnWithout(callback);
       return;
     }
     this.#reason = 'unknown';
@@ -130,6 +162,12 @@ export class Handshake extends AsyncResource {
     }
     if (isPromise(found)) this.#await(found, offer, callback);
     else callback(null, session);
+  }
+
+  #goOnWithout(callback: (error: null, session: null) => void): void {
+    const { tickets } = this.#setting;
+    if (tickets === undefined || this.#judgement === undefined) callback(null, null);
+    else tickets.openDuring(this.#judgement, () => callback(null, null));
   }
 
   #await(found: Promise<Found>, offer: ResumptionOffer, callback: (error: null, session: Buffer | null) => void): void {
@@ -224,10 +262,23 @@ export class Handshake extends AsyncResource {
       ((socket as { servername?: string | false | null }).servername || undefined) === this.hello?.servername;
     // Measured: a resumed TLS 1.2 connection has no name to compare, and no second hello to change it in.
     if (resumed && this.#tls13 && !nameKept) return false;
+    if (resumed && !this.#mayHaveResumed()) return false;
     attachConnection(socket, this.#report(resumed));
     if (resumed || nameKept) this.#lifetime = this.#lifetimeOfSessions(socket, resumed);
+    if (this.#tls13) this.#stampTickets(resumed);
     this.#keepWaiting();
     return true;
+  }
+
+  /** False when what was resumed is not what was answered or judged: it was shown where nobody could read it. */
+  #mayHaveResumed(): boolean {
+    if (this.#setting.tickets?.judged !== true || this.#answered !== undefined) return true;
+    return this.#judgement !== undefined && this.#judgement.refused === undefined;
+  }
+
+  #way(): ResumptionWay {
+    if (this.#setting.tickets === undefined) return this.#tls13 ? 'stateful-ticket' : 'session-id';
+    return this.#answered === undefined ? 'ticket' : 'session-id';
   }
 
   #report(resumed: boolean): ResumptionConnection {
@@ -235,7 +286,7 @@ export class Handshake extends AsyncResource {
       hello: this.hello,
       servername: this.hello?.servername,
       resumed,
-      way: resumed ? (this.#tls13 ? 'stateful-ticket' : 'session-id') : null,
+      way: resumed ? this.#way() : null,
       reason: resumed ? null : this.#reason,
       policy: this.#sessionPolicy,
     };
@@ -244,10 +295,17 @@ export class Handshake extends AsyncResource {
   /** `undefined` when no session of this connection may be kept. */
   #lifetimeOfSessions(socket: TLSSocket, resumed: boolean): SessionTimes | undefined {
     if (this.hello === undefined) return undefined;
-    const fullHandshakeTime = resumed ? this.#answered?.fullHandshakeTime : this.#setting.clock();
+    const ancestor = this.#answered ?? this.#judgement;
+    const fullHandshakeTime = resumed ? ancestor?.fullHandshakeTime : this.#setting.clock();
     const expiresAt = this.policy.requestCert ? certificateExpiry(socket) : Number.POSITIVE_INFINITY;
     if (fullHandshakeTime === undefined || expiresAt === undefined) return undefined;
     return { fullHandshakeTime, expiresAt };
+  }
+
+  /** OpenSSL makes the tickets of a TLS 1.3 connection next: these, like sessions, may be kept or not. */
+  #stampTickets(resumed: boolean): void {
+    const kept = this.#lifetime !== undefined && this.#current();
+    this.#setting.tickets?.completed(kept ? this.#context : undefined, this.#lifetime?.fullHandshakeTime ?? 0, resumed);
   }
 
   #keepWaiting(): void {
@@ -258,6 +316,8 @@ export class Handshake extends AsyncResource {
   }
 
   #keep(id: Buffer, session: Buffer, lifetime: SessionTimes): void {
+    // Made beside a ticket, and never asked for.
+    if (this.#tls13 && this.#setting.tickets !== undefined) return;
     if (!this.#current() || (this.policy.requestCert && !holdsVerifiedPeer(session))) return;
     const { cache, guard, written } = this.#setting;
     written(cache.store(guard.keyFor(this.#context, id), session, 'server', lifetime));

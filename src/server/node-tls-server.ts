@@ -1,6 +1,12 @@
 /** All that is known here of Node's own TLS server beyond its documented interface. */
 
-import { createServer, type SecureContext, type Server } from 'node:tls';
+import {
+  createServer,
+  type SecureContext,
+  type SecureContextOptions,
+  type Server,
+  Server as TlsServer,
+} from 'node:tls';
 
 type ConnectionListener = (this: Server, socket: unknown) => void;
 
@@ -95,13 +101,13 @@ const ALPN_BY_CALLBACK = Uint8Array.of(0);
 /** OpenSSL's context inside a SecureContext, which is what Node itself compares; other things as they are. */
 export function nativeContextOf(context: SecureContext | object): object {
   const inner = (context as { context?: unknown }).context;
-  return typeof inner === 'object' && inner !== null ? inner : context;
+  return isObject(inner) ? inner : context;
 }
 
 /** The context that answers clients without a name, or with one that no other context has. */
 export function defaultContextOf(server: Server): object | undefined {
   const context = (server as ServerInternals)._sharedCreds;
-  return typeof context === 'object' && context !== null ? nativeContextOf(context) : undefined;
+  return isObject(context) ? nativeContextOf(context) : undefined;
 }
 
 /**
@@ -114,8 +120,47 @@ export function contextForName(server: Server, servername: string): object | und
   if (!Array.isArray(contexts)) return undefined;
   for (let i = contexts.length - 1; i >= 0; i--) {
     const [pattern, context] = contexts[i] as [unknown, unknown];
-    if (!(pattern instanceof RegExp) || typeof context !== 'object' || context === null) return undefined;
+    if (!(pattern instanceof RegExp) || !isObject(context)) return undefined;
     if (pattern.test(servername)) return nativeContextOf(context);
   }
   return defaultContextOf(server);
+}
+
+/** The contexts that `addContext` was given, beside the server's own. */
+export function contextsByName(server: Server): object[] {
+  const contexts = (server as ServerInternals)._contexts;
+  if (!Array.isArray(contexts)) return [];
+  return contexts
+    .map((entry: readonly unknown[]) => entry[1])
+    .filter(isObject)
+    .map(nativeContextOf);
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
+}
+
+/** Runs Node's `connection` listener with another context in the place of the server's own. */
+export function withDefaultContext(server: Server, context: SecureContext, accept: () => void): void {
+  const internals = server as { _sharedCreds?: unknown };
+  const own = internals._sharedCreds;
+  internals._sharedCreds = context;
+  try {
+    accept();
+  } finally {
+    internals._sharedCreds = own;
+  }
+}
+
+/** A new context with the settings of the server's own, made by Node's own hand. */
+export function twinOfDefaultContext(server: Server): SecureContext {
+  const shadow = Object.create(server) as Server & { _sharedCreds: SecureContext };
+  TlsServer.prototype.setSecureContext.call(shadow, server as SecureContextOptions);
+  return shadow._sharedCreds;
+}
+
+/** The ticket key that Node itself would use: its 48 bytes are name, HMAC key and AES key. */
+export function ownTicketKeyOf(server: Server): { name: Buffer; hmacKey: Buffer; aesKey: Buffer } {
+  const keys = server.getTicketKeys();
+  return { name: keys.subarray(0, 16), hmacKey: keys.subarray(16, 32), aesKey: keys.subarray(32, 48) };
 }

@@ -11,13 +11,13 @@ export type ServerTlsOptions = tls.TlsOptions;
 
 /** What `secure()` adds to the options of a server, or puts in their place. */
 export interface SecuredTlsOptions {
-  /** With SSL_OP_NO_TICKET, and SSL_OP_NO_RENEGOTIATION unless that is left out. */
+  /** With SSL_OP_NO_TICKET unless there are `tickets`, and SSL_OP_NO_RENEGOTIATION unless that is left out. */
   secureOptions: number;
   /** The guard's name. */
   sessionIdContext: string;
   /** Seconds. */
   sessionTimeout: number;
-  /** 48 bytes that encrypt nothing while tickets are stateful; by them `attach` knows the options again. */
+  /** 48 bytes that encrypt nothing while the server is attached; by them `attach` knows the options again. */
   ticketKeys: Buffer;
 }
 
@@ -25,7 +25,7 @@ export interface SecuredTlsOptions {
 export type ServerNameCallback = NonNullable<tls.TlsOptions['SNICallback']>;
 
 /** Seconds; RFC 8446 §4.6.1. */
-const MAX_SESSION_TIMEOUT = 604_800;
+export const MAX_SESSION_TIMEOUT = 604_800;
 
 const DEFAULT_HANDSHAKE_TIMEOUT = 120_000;
 
@@ -90,17 +90,29 @@ export function digestSettings(settings: SecureSettings, endpoint: PolicyParamet
   return digestParameters({ ...settings.parameters, ...endpoint });
 }
 
+/** What `secure()` takes from its ServerResumption. */
+export interface SecureDefaults {
+  readonly guardName: string;
+  /** Seconds. */
+  readonly timeout: number;
+  /** Seconds. */
+  readonly maxTimeout: number;
+  readonly renegotiation: boolean;
+  /** Whether sessions live with the clients. */
+  readonly tickets: boolean;
+}
+
 /** The checked parts of server options that the library sets itself, and the bits that it adds. */
-export function stateful(
+export function resumable(
   options: ServerTlsOptions,
-  defaults: { guardName: string; timeout: number; renegotiation: boolean },
+  defaults: SecureDefaults,
 ): {
   readonly secureOptions: number;
   readonly sessionIdContext: string;
   readonly sessionTimeout: number;
 } {
   requireObject('options', options);
-  const { sessionIdContext, sessionTimeout, secureOptions } = options;
+  const { sessionIdContext, sessionTimeout } = options;
   if (sessionIdContext !== undefined && sessionIdContext !== defaults.guardName) {
     throw outOfRange(
       'sessionIdContext',
@@ -108,19 +120,27 @@ export function stateful(
       sessionIdContext,
     );
   }
-  if (secureOptions !== undefined) requireInteger('secureOptions', secureOptions, 0, 2 ** 32 - 1);
-  const noRenegotiation = defaults.renegotiation ? 0 : constants.SSL_OP_NO_RENEGOTIATION;
   return {
-    secureOptions: ((secureOptions ?? 0) | constants.SSL_OP_NO_TICKET | noRenegotiation) >>> 0,
+    secureOptions: secureOptionsOf(options, defaults),
     sessionIdContext: defaults.guardName,
     sessionTimeout: requireInteger(
       'sessionTimeout',
       sessionTimeout ?? defaults.timeout,
       1,
-      MAX_SESSION_TIMEOUT,
+      defaults.maxTimeout,
       'seconds',
     ),
   };
+}
+
+function secureOptionsOf({ secureOptions = 0 }: ServerTlsOptions, { renegotiation, tickets }: SecureDefaults): number {
+  requireInteger('secureOptions', secureOptions, 0, 2 ** 32 - 1);
+  if (tickets && (secureOptions & constants.SSL_OP_NO_TICKET) !== 0) {
+    throw outOfRange('secureOptions', 'no SSL_OP_NO_TICKET beside "tickets"', secureOptions);
+  }
+  const noTicket = tickets ? 0 : constants.SSL_OP_NO_TICKET;
+  const noRenegotiation = renegotiation ? 0 : constants.SSL_OP_NO_RENEGOTIATION;
+  return (secureOptions | noTicket | noRenegotiation) >>> 0;
 }
 
 export function handshakeTimeoutOf(options: ServerTlsOptions): number {
@@ -137,10 +157,11 @@ export function serverNameCallbackOf(options: ServerTlsOptions): ServerNameCallb
   return options.SNICallback ? requireFunction('SNICallback', options.SNICallback) : undefined;
 }
 
-/** A 48-byte object to be found again on the server; in stateful mode its bytes encrypt nothing. */
-export function ticketKeysFor(options: ServerTlsOptions): Buffer {
+/** A 48-byte object to be found again on the server; as long as it is attached its bytes encrypt nothing. */
+export function ticketKeysFor(options: ServerTlsOptions, tickets: boolean): Buffer {
   const given = options.ticketKeys as unknown;
   if (given === undefined) return randomBytes(48);
+  if (tickets) throw wrongType('ticketKeys', 'to be absent beside "tickets", which has the keys', given);
   if (!(given instanceof Uint8Array)) throw wrongType('ticketKeys', 'a Buffer of 48 bytes', given);
   if (given.length !== 48) throw outOfRange('ticketKeys', '48 bytes', given);
   return Buffer.from(given);

@@ -11,20 +11,25 @@ import { SessionCache } from '../cache/session-cache.js';
 import { ResumptionError } from '../errors.js';
 import { SessionIdContextGuard } from '../guard/session-id-context-guard.js';
 import { isPromise, type MaybePromise } from '../stores/session-store.js';
+import { TicketKeyRing } from '../tickets/ticket-key-ring.js';
 import { Attachment } from './attachment.js';
 import { connectionOf, type ResumptionConnection } from './connection.js';
 import { ContextRegistry } from './context-registry.js';
-import { serverNameCallbackOf as serverNameCallbackIn, ticketKeysOf } from './node-tls-server.js';
+import { defaultContextOf, serverNameCallbackOf as serverNameCallbackIn, ticketKeysOf } from './node-tls-server.js';
 import {
   handshakeTimeoutOf,
+  MAX_SESSION_TIMEOUT,
+  resumable,
+  type SecureDefaults,
   type SecuredOptions,
   type SecuredTlsOptions,
   type ServerNameCallback,
   type ServerTlsOptions,
   serverNameCallbackOf,
-  stateful,
   ticketKeysFor,
 } from './secure-options.js';
+import { hasTicketKeyCallback } from './ticket-key-callback.js';
+import { TicketMode } from './ticket-mode.js';
 
 const DEFAULT_GUARD_NAME = 'tls-resumption';
 /** The plaintext of one TLS record, in bytes (RFC 8446 §5.1). */
@@ -45,6 +50,20 @@ export interface ServerResumptionOptions {
    * not resume. TLS 1.3 clients get a new one every time; TLS 1.2 session IDs then work once. Default: false.
    */
   readonly singleUse?: boolean | undefined;
+  /**
+   * Sessions live with the clients, in tickets under these keys (RFC 5077; RFC 8446 §4.6.1), instead of in the cache;
+   * TLS 1.2 clients that take no tickets still come back by session ID. Keys of 48 bytes. In TLS 1.3
+   * every ticket that is used is renewed, in TLS 1.2 those of an earlier key are. A ticket is bound to the server's configuration and virtual host, in TLS 1.3 also to the exact name; one
+   * that another server made with the same keys (nginx, HAProxy, …) resumes only where the server has one context and
+   * asks for no client certificate. Default: none, stateful sessions.
+   */
+  readonly tickets?: TicketKeyRing | undefined;
+  /**
+   * Whether Node is asked for each ticket's key, through an undocumented callback of its contexts (present in Node 20
+   * to 26). Without it Node has one key at a time: a rotation loses all tickets, none is renewed in TLS 1.3, and tickets
+   * are not bound to anything but the guard's name. Default: true where Node has it.
+   */
+  readonly ticketKeyCallback?: boolean | undefined;
   /** Leaves out SSL_OP_NO_RENEGOTIATION, which `secure()` sets otherwise. Default: false. */
   readonly renegotiation?: boolean | undefined;
   /** Bytes of the largest ClientHello that is read, 512 to 16 384; a larger one is not resumed. Default: 16 384. */
@@ -82,6 +101,9 @@ export class ServerResumption {
   readonly cache: SessionCache;
   /** What sessions are bound to. */
   readonly guard: SessionIdContextGuard;
+  /** The keys of tickets; `undefined` while sessions are kept in the cache. */
+  readonly tickets: TicketKeyRing | undefined;
+  readonly #ticketKeyCallback: boolean;
   readonly #singleUse: boolean;
   readonly #renegotiation: boolean;
   readonly #maxHelloBytes: number;
@@ -95,14 +117,22 @@ export class ServerResumption {
   /** @throws TypeError or RangeError, naming the option */
   constructor(options: ServerResumptionOptions = {}) {
     requireObject('options', options);
-    const { cache, guard } = options;
+    const { cache, guard, tickets } = options;
     if (cache !== undefined && !(cache instanceof SessionCache)) throw wrongType('cache', 'a SessionCache', cache);
     if (guard !== undefined && !(guard instanceof SessionIdContextGuard)) {
       throw wrongType('guard', 'a SessionIdContextGuard', guard);
     }
+    if (tickets !== undefined && !(tickets instanceof TicketKeyRing)) {
+      throw wrongType('tickets', 'a TicketKeyRing', tickets);
+    }
+    this.tickets = tickets;
+    this.#ticketKeyCallback = requireBoolean('ticketKeyCallback', options.ticketKeyCallback ?? true);
     this.cache = cache ?? new SessionCache();
     this.guard = guard ?? new SessionIdContextGuard({ name: DEFAULT_GUARD_NAME });
     this.#singleUse = requireBoolean('singleUse', options.singleUse ?? false);
+    if (tickets !== undefined && this.#singleUse) {
+      throw new RangeError('"singleUse" expected false beside "tickets", which clients can show again, got true');
+    }
     this.#renegotiation = requireBoolean('renegotiation', options.renegotiation ?? false);
     this.#maxHelloBytes = requireInteger(
       'maxHelloBytes',
@@ -137,8 +167,8 @@ export class ServerResumption {
    *   `sessionIdContext` that is not the guard's name
    */
   secure<T extends object>(options: T & ServerTlsOptions): T & SecuredTlsOptions {
-    const added = stateful(options, this.#defaults());
-    const ticketKeys = ticketKeysFor(options);
+    const added = resumable(options, this.#defaults());
+    const ticketKeys = ticketKeysFor(options, this.tickets !== undefined);
     const serverNameCallback = serverNameCallbackOf(options);
     const installedCallback = serverNameCallback && this.#answering(serverNameCallback);
     securedOptions.set(ticketKeys, {
@@ -172,7 +202,8 @@ export class ServerResumption {
    * would answer a second time, which Node takes for an error: add none.
    *
    * @throws TypeError when `server` is not a TLS server
-   * @throws ResumptionError ERR_NOT_SECURED, ERR_ALREADY_ATTACHED, ERR_LISTENER_CONFLICT (the server has listeners for
+   * @throws RangeError when the keys of `tickets` are not of 48 bytes
+   * @throws ResumptionError ERR_TICKETS_UNSAFE, ERR_NOT_SECURED, ERR_ALREADY_ATTACHED, ERR_LISTENER_CONFLICT (the server has listeners for
    *   `newSession` or `resumeSession`), ERR_UNSUPPORTED_SERVER
    */
   attach(server: TlsServer): Disposable {
@@ -186,11 +217,13 @@ export class ServerResumption {
       written: this.#written,
       secured,
       contexts: this.#contexts,
+      tickets: this.#ticketModeOf(server, secured),
       maxHelloBytes: this.#maxHelloBytes,
       maxWaitingHellos: this.#maxWaitingHellos,
       prepare: (options) => {
-        const { sessionTimeout = this.cache.timeout } = server as { sessionTimeout?: number };
-        return { ...options, ...stateful(options, { ...this.#defaults(), timeout: sessionTimeout }) };
+        const defaults = this.#defaults();
+        const { sessionTimeout = defaults.timeout } = server as { sessionTimeout?: number };
+        return { ...options, ...resumable(options, { ...defaults, timeout: sessionTimeout }) };
       },
     });
     this.#attachments.set(server, attachment);
@@ -224,6 +257,15 @@ export class ServerResumption {
     while (this.#writes.size > 0) await Promise.all(this.#writes);
   }
 
+  #ticketModeOf(server: TlsServer, { serverNameCallback }: SecuredOptions): TicketMode | undefined {
+    const { tickets: ring, guard } = this;
+    if (ring === undefined) return undefined;
+    const context = defaultContextOf(server);
+    const callback = this.#ticketKeyCallback && context !== undefined && hasTicketKeyCallback(context);
+    const byName = serverNameCallback !== undefined;
+    return new TicketMode(server, { ring, guard, clock: this.#clock, contexts: this.#contexts, callback, byName });
+  }
+
   #check(server: TlsServer): SecuredOptions {
     if (!(server instanceof TlsServer))
       throw wrongType('server', 'a server of node:tls, node:https or node:http2 (secure)', server);
@@ -234,7 +276,11 @@ export class ServerResumption {
       );
     }
     const secured = securedOptions.get(ticketKeysOf(server) ?? {});
-    if (secured?.owner !== this || !isStateful(server, this.guard.name) || !asksAsSecured(server, secured)) {
+    if (
+      secured?.owner !== this ||
+      !isResumable(server, this.guard.name, this.tickets !== undefined) ||
+      !asksAsSecured(server, secured)
+    ) {
       throw new ResumptionError(
         'ERR_NOT_SECURED',
         'the options of the server did not pass through secure() of this ServerResumption, or were changed since (SNICallback, setSecureContext)',
@@ -251,8 +297,13 @@ export class ServerResumption {
     return secured;
   }
 
-  #defaults(): { guardName: string; timeout: number; renegotiation: boolean } {
-    return { guardName: this.guard.name, timeout: this.cache.timeout, renegotiation: this.#renegotiation };
+  #defaults(): SecureDefaults {
+    const { guard, tickets } = this;
+    const common = { guardName: guard.name, renegotiation: this.#renegotiation, tickets: tickets !== undefined };
+    if (tickets === undefined) return { ...common, timeout: this.cache.timeout, maxTimeout: MAX_SESSION_TIMEOUT };
+    // A ticket must not outlive its key, nor the chain that it belongs to: OpenSSL renews it with the time it has.
+    const maxTimeout = Math.floor(Math.min(tickets.lifetime, guard.maxChainAge, MAX_SESSION_TIMEOUT));
+    return { ...common, timeout: maxTimeout, maxTimeout };
   }
 
   /** Gives Node the answer that the gate got; asks for one itself where there was no gate, or another name now. */
@@ -278,7 +329,7 @@ function asksAsSecured(server: TlsServer, secured: SecuredOptions): boolean {
   return serverNameCallbackIn(server) === secured.installedCallback;
 }
 
-function isStateful(server: TlsServer, guardName: string): boolean {
+function isResumable(server: TlsServer, guardName: string, tickets: boolean): boolean {
   const { secureOptions = 0, sessionIdContext } = server as { secureOptions?: number; sessionIdContext?: string };
-  return (secureOptions & constants.SSL_OP_NO_TICKET) !== 0 && sessionIdContext === guardName;
+  return ((secureOptions & constants.SSL_OP_NO_TICKET) === 0) === tickets && sessionIdContext === guardName;
 }

@@ -69,3 +69,16 @@ export async function comeBack(port: number, options: Parameters<typeof visit>[1
   const first = await visit(port, options);
   return [first, await visit(port, { ...options, session: first.session })];
 }
+
+/** What newer versions of Node put before a session: their client shows it under this name only. */
+const NODE_PREFIX = Buffer.from('\0nodejs:tls:session:1\0');
+
+/** The session as a client has it that shows it under another name. */
+export function underName(session: Buffer | undefined, servername: string): Buffer | undefined {
+  if (session === undefined || !session.subarray(0, NODE_PREFIX.length).equals(NODE_PREFIX)) return session;
+  const name = Buffer.from(servername);
+  const length = Buffer.alloc(2);
+  length.writeUInt16BE(name.length);
+  const bare = session.subarray(NODE_PREFIX.length + 2 + session.readUInt16BE(NODE_PREFIX.length));
+  return Buffer.concat([NODE_PREFIX, length, name, bare]);
+}
