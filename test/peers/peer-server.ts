@@ -43,8 +43,18 @@ export interface PeerServerOptions {
   readonly tls?: tls.TlsOptions;
   readonly resumption?: ServerResumptionOptions;
   readonly http2?: boolean;
-  /** Answers requests over HTTP/1.1. Default: with JSON, what the server knows of the connection. */
-  readonly pages?: (path: string) => { type: string; body: string };
+  readonly pages?: Pages;
+}
+
+/** Answers requests over HTTP/1.1. Default: with JSON, what the server knows of the connection. */
+export type Pages = (path: string) => { type: string; body: string };
+
+/** A server without the library. */
+export interface PlainServer {
+  readonly port: number;
+  /** Of every connection whose handshake succeeded, in order, whether it was resumed. */
+  readonly resumed: boolean[];
+  readonly errors: Error[];
 }
 
 /** A certificate authority, its files, and servers with its certificates; all gone after {@link Town.remove}. */
@@ -52,9 +62,11 @@ export interface Town {
   readonly folder: string;
   readonly caFile: string;
   readonly authority: IssuedCertificate;
+  /** Of its servers, PEM. */
+  readonly certificate: { readonly key: string; readonly cert: string };
   start(options?: PeerServerOptions): Promise<PeerServer>;
   /** The same without the library. */
-  startPlain(options?: tls.TlsOptions): Promise<{ port: number; errors: Error[] }>;
+  startPlain(options?: { tls?: tls.TlsOptions; pages?: Pages }): Promise<PlainServer>;
   closeServers(): Promise<void>;
   remove(): Promise<void>;
 }
@@ -81,10 +93,13 @@ export async function town(): Promise<Town> {
     folder,
     caFile,
     authority,
+    certificate: { key, cert },
     async start(options = {}) {
       const resumption = new ServerResumption(options.resumption);
       const secured = resumption.secure({ key, cert, ...options.tls });
-      const server = options.http2 ? overHttp2(resumption, secured) : overHttp1(resumption, secured, options.pages);
+      const server = options.http2
+        ? overHttp2(resumption, secured)
+        : overHttp1(secured, options.pages, (socket) => told(resumption, socket));
       const seen: Seen[] = [];
       server.on('secureConnection', (socket: tls.TLSSocket) => {
         const connection = resumption.connection(socket) as ResumptionConnection;
@@ -95,8 +110,14 @@ export async function town(): Promise<Town> {
       resumption.attach(server);
       return { ...(await listenTo(server)), resumption, seen };
     },
-    startPlain: (options = {}) =>
-      listenTo(https.createServer({ key, cert, ...options }, (_request, response) => response.end('plain'))),
+    async startPlain(options = {}) {
+      const isReused = (socket: object): boolean => (socket as tls.TLSSocket).isSessionReused();
+      const answer = (socket: object): string => JSON.stringify({ resumed: isReused(socket), way: null });
+      const server = overHttp1({ key, cert, ...options.tls }, options.pages, answer);
+      const resumed: boolean[] = [];
+      server.on('secureConnection', (socket: tls.TLSSocket) => resumed.push(isReused(socket)));
+      return { ...(await listenTo(server)), resumed };
+    },
     closeServers,
     async remove() {
       await closeServers();
@@ -112,16 +133,16 @@ function told(resumption: ServerResumption, socket: object): string {
 }
 
 function overHttp1(
-  resumption: ServerResumption,
   options: tls.TlsOptions,
-  pages: PeerServerOptions['pages'],
+  pages: Pages | undefined,
+  answer: (socket: object) => string,
 ): https.Server {
   return https.createServer(options, (request, response) => {
     const page = pages?.(request.url as string);
     response.setHeader('Connection', 'close');
     response.setHeader('Cache-Control', 'no-store');
     response.setHeader('Content-Type', page?.type ?? 'application/json');
-    response.end(page?.body ?? told(resumption, request.socket));
+    response.end(page?.body ?? answer(request.socket));
   });
 }
 

@@ -6,6 +6,7 @@ import { accessSync, constants, statSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import type { Writable } from 'node:stream';
 import { describe, it } from 'vitest';
 
 /** With REQUIRE_PEERS=1 a program that is not there is a failure, and a skip otherwise. */
@@ -30,11 +31,24 @@ export interface Run {
   readonly output: string;
 }
 
+/** A program that goes on running. */
+export interface Running {
+  readonly pid: number | undefined;
+  /** What it said so far. */
+  readonly said: Readonly<Omit<Run, 'code'>>;
+  /** When it has ended; rejects when it could not be started. */
+  readonly ended: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
+  /** Ends it, and what it started. */
+  end(): void;
+}
+
 export interface Peer {
   readonly name: string;
   /** Vitest's `describe`, or what stands for it where the program is missing. */
   describe(title: string, tests: () => void): void;
   run(args: readonly string[], options?: RunOptions): Promise<Run>;
+  /** Leaves it running, with nothing to read, until it is ended or this process is gone. */
+  start(args: readonly string[], env?: NodeJS.ProcessEnv): Running;
 }
 
 /** A program by any of its names on the PATH. */
@@ -48,11 +62,14 @@ export function peerAt(name: string, path: string | undefined): Peer {
   return {
     name,
     describe: program === undefined ? (title) => describeMissing(name, title) : describe,
-    run: (args, options) => {
-      if (program === undefined) throw new Error(`${name} was not found`);
-      return run(program, args, options);
-    },
+    run: async (args, options) => run(found(name, program), args, options),
+    start: (args, env) => start('/bin/sh', ['-c', WATCHED, 'sh', found(name, program), ...args], env),
   };
+}
+
+function found(name: string, program: string | undefined): string {
+  if (program === undefined) throw new Error(`${name} was not found`);
+  return program;
 }
 
 function describeMissing(name: string, title: string): void {
@@ -67,9 +84,9 @@ function describeMissing(name: string, title: string): void {
   );
 }
 
+/** Servers are in /usr/sbin, which is not on everybody's PATH. */
 function findOnPath(name: string): string | undefined {
-  return (process.env['PATH'] ?? '')
-    .split(delimiter)
+  return [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin']
     .map((folder) => join(folder, name))
     .find(isProgram);
 }
@@ -85,9 +102,14 @@ function isProgram(path: string): boolean {
 
 const running = new Set<ChildProcess>();
 
-/** Never blocks: the server that the program talks to may be in this process. */
-async function run(program: string, args: readonly string[], options: RunOptions = {}): Promise<Run> {
-  const { input, env = process.env, timeout = DEFAULT_TIMEOUT } = options;
+/** Whatever ends this process closes the pipe that is read here; then the group of the program ends. */
+const WATCHED = 'exec 3<&0; (cat; kill -9 0) <&3 >/dev/null 2>&1 & exec "$@" 3<&- </dev/null';
+
+function start(
+  program: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = process.env,
+): Running & { readonly input: Writable } {
   // A group of its own, so that what it starts ends with it.
   const child = spawn(program, args, { env, stdio: 'pipe', detached: true });
   running.add(child);
@@ -99,21 +121,32 @@ async function run(program: string, args: readonly string[], options: RunOptions
     });
   }
   child.stdin.on('error', () => {});
-  if (input === undefined) child.stdin.end();
-  else child.stdin.write(input);
+  const ended = once(child, 'close')
+    .then(([code, signal]) => ({ code, signal }))
+    .finally(() => {
+      end(child);
+      running.delete(child);
+    });
+  return { pid: child.pid, said, ended, input: child.stdin, end: () => running.has(child) && end(child) };
+}
+
+/** Never blocks: the server that the program talks to may be in this process. */
+async function run(program: string, args: readonly string[], options: RunOptions = {}): Promise<Run> {
+  const { input, env, timeout = DEFAULT_TIMEOUT } = options;
+  const { said, ended, input: stdin, end } = start(program, args, env);
+  if (input === undefined) stdin.end();
+  else stdin.write(input);
   let late = false;
   const timer = setTimeout(() => {
     late = true;
-    end(child);
+    end();
   }, timeout);
   try {
-    const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
+    const { code, signal } = await ended;
     if (!late) return { code, ...said };
     throw new Error(`no end within ${timeout} ms (${signal}): ${[program, ...args].join(' ')}\n${said.output}`);
   } finally {
     clearTimeout(timer);
-    end(child);
-    running.delete(child);
   }
 }
 
