@@ -6,3 +6,4 @@ import { handshakes } from './handshakes.js';
 await awaits();
 await handshakes();
 await import('./cache.js');
+await import('./codec.js');

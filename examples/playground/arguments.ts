@@ -4,8 +4,13 @@ import { isIP } from 'node:net';
 import { parseArgs } from 'node:util';
 
 const VERSIONS = ['TLSv1.2', 'TLSv1.3'] as const;
-const MODES = ['stateful', 'none'] as const;
+const MODES = ['stateful', 'none', 'tickets'] as const;
 const KEYS = ['ecdsa', 'rsa'] as const;
+const TICKET_KEY_FORMATS = ['node', 'nginx', 'haproxy', 'apache', 'ats'] as const;
+/** Seconds: what the library's key rings take. */
+const ROTATE = { least: 0.01, most: 604_800 };
+/** Keys that come within the time that a session lives; the library holds little more. */
+const MAX_KEYS = 1000;
 
 export type Version = (typeof VERSIONS)[number];
 
@@ -13,6 +18,10 @@ export interface PlaygroundOptions {
   readonly port: number;
   readonly host: string;
   readonly mode: (typeof MODES)[number];
+  /** Where ticket keys come from; without it the server makes them. */
+  readonly ticketKeys: { readonly file: string; readonly format: (typeof TICKET_KEY_FORMATS)[number] } | undefined;
+  /** Seconds from one ticket key to the next. */
+  readonly rotate: number;
   readonly min: Version;
   readonly max: Version;
   readonly key: (typeof KEYS)[number];
@@ -34,8 +43,13 @@ saved, and goes on serving for your own browser.
 
   --port N          port to listen on; 0 takes a free one (default: 0)
   --host ADDRESS    address to listen on (default: 127.0.0.1)
-  --mode MODE       stateful: sessions are kept by the server; none: nothing resumes
-                    (default: stateful)
+  --mode MODE       stateful: sessions are kept by the server; tickets: by the clients,
+                    encrypted; none: nothing resumes (default: stateful)
+  --ticket-keys FILE
+                    with --mode tickets: take the keys from this file, and follow it
+  --ticket-key-format FORMAT
+                    how they are written there: node, nginx, haproxy, apache or ats
+  --rotate SECONDS  with --mode tickets: make a new key so often (default: 3600)
   --min VERSION     lowest protocol version, TLSv1.2 or TLSv1.3 (default: TLSv1.2)
   --max VERSION     highest protocol version (default: TLSv1.3)
   --key TYPE        key of the certificate, ecdsa (P-256) or rsa (2048) (default: ecdsa)
@@ -49,6 +63,9 @@ const SPECIFICATION = {
   port: { type: 'string' },
   host: { type: 'string' },
   mode: { type: 'string' },
+  'ticket-keys': { type: 'string' },
+  'ticket-key-format': { type: 'string' },
+  rotate: { type: 'string' },
   min: { type: 'string' },
   max: { type: 'string' },
   key: { type: 'string' },
@@ -101,13 +118,42 @@ function choice<T extends string>(values: Values, option: string, choices: reado
   if (given === undefined) return otherwise;
   const chosen = choices.find((each) => each === given);
   if (chosen !== undefined) return chosen;
-  throw wrong(option, choices.join(' or '), given);
+  throw wrong(option, `${choices.slice(0, -1).join(', ')} or ${choices.at(-1)}`, given);
 }
 
 function host(values: Values): string {
   const given = values['host'] ?? '127.0.0.1';
   if (isIP(given) !== 0 || /^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/.test(given)) return given;
   throw wrong('host', 'an IP address or a host name', given);
+}
+
+/** What is only of use with tickets asks for them. */
+function mode(values: Values): PlaygroundOptions['mode'] {
+  const option = ['ticket-keys', 'ticket-key-format', 'rotate'].find((each) => values[each] !== undefined);
+  const chosen = choice(values, 'mode', MODES, option === undefined ? 'stateful' : 'tickets');
+  if (option !== undefined && chosen !== 'tickets') throw wrong(option, '--mode tickets', chosen);
+  return chosen;
+}
+
+function ticketKeys(values: Values): PlaygroundOptions['ticketKeys'] {
+  const { 'ticket-keys': file, 'ticket-key-format': format, rotate } = values;
+  if (file === undefined && format === undefined) return undefined;
+  if (file === undefined) throw new UsageError('--ticket-key-format expected --ticket-keys too, got nothing');
+  if (file === '') throw wrong('ticket-keys', 'a path', file);
+  if (format === undefined) throw new UsageError('--ticket-keys expected --ticket-key-format too, got nothing');
+  if (rotate !== undefined) {
+    throw new UsageError('--rotate expected keys that the server makes, got "--ticket-keys" too');
+  }
+  return { file, format: choice(values, 'ticket-key-format', TICKET_KEY_FORMATS, 'node') };
+}
+
+function rotate(values: Values, timeout: number): number {
+  const given = values['rotate'];
+  if (given === undefined) return 3600;
+  const seconds = /^\d{1,6}(\.\d{1,3})?$/.test(given) ? Number(given) : Number.NaN;
+  const least = Math.max(ROTATE.least, timeout / MAX_KEYS);
+  if (seconds >= least && seconds <= ROTATE.most) return seconds;
+  throw wrong('rotate', `seconds from ${least} to ${ROTATE.most} with a --timeout of ${timeout}`, given);
 }
 
 /**
@@ -117,14 +163,17 @@ function host(values: Values): string {
 export function parseArguments(args: readonly string[]): PlaygroundOptions | undefined {
   const values = valuesOf(args);
   if (values['help'] !== undefined) return undefined;
+  const timeout = integer(values, 'timeout', 1, 604_800, 300);
   const options = {
     port: integer(values, 'port', 0, 65_535, 0),
     host: host(values),
-    mode: choice(values, 'mode', MODES, 'stateful'),
+    mode: mode(values),
+    ticketKeys: ticketKeys(values),
+    rotate: rotate(values, timeout),
     min: choice(values, 'min', VERSIONS, 'TLSv1.2'),
     max: choice(values, 'max', VERSIONS, 'TLSv1.3'),
     key: choice(values, 'key', KEYS, 'ecdsa'),
-    timeout: integer(values, 'timeout', 1, 604_800, 300),
+    timeout,
     serve: values['serve'] !== undefined,
     exit: values['exit'] !== undefined,
   };

@@ -28,6 +28,11 @@ export class HandshakeLog {
 
   add(report: ConnectionReport): void {
     this.#last = [{ number: ++this.#number, time: Date.now(), ...report }, ...this.#last.slice(0, KEPT - 1)];
+    this.tell();
+  }
+
+  /** Tells those who want to hear of handshakes that something else has changed. */
+  tell(): void {
     for (const subscriber of this.#subscribers) subscriber.changed();
   }
 

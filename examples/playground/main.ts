@@ -11,6 +11,10 @@ const stopping = new AbortController();
 // More than once: npm hands on a signal that the terminal has sent to everyone already.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stopping.abort());
 
+function warn(message: string): void {
+  process.stderr.write(`playground: ${message}\n`);
+}
+
 function readArguments(): PlaygroundOptions | undefined {
   try {
     const options = parseArguments(process.argv.slice(2));
@@ -18,7 +22,7 @@ function readArguments(): PlaygroundOptions | undefined {
     return options;
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    process.stderr.write(`playground: ${error.message}\n`);
+    warn(error.message);
     process.exitCode = 2;
     return undefined;
   }
@@ -51,7 +55,7 @@ Ctrl-C stops the server.
 
 async function run(options: PlaygroundOptions): Promise<void> {
   const { host, serve, exit } = options;
-  const server = await PlaygroundServer.create(options);
+  const server = await PlaygroundServer.create(options, warn);
   try {
     const port = await server.listen(options.port, host);
     const url = `https://${isIPv6(host) ? `[${host}]` : host}:${port}`;
@@ -68,7 +72,7 @@ async function run(options: PlaygroundOptions): Promise<void> {
 const options = readArguments();
 if (options !== undefined) {
   await run(options).catch((error: Error) => {
-    process.stderr.write(`playground: ${error.message}\n`);
+    warn(error.message);
     process.exitCode = 1;
   });
 }

@@ -40,8 +40,10 @@ function cell(row, text, className) {
   if (className) td.className = className;
 }
 
-function show({ statistics, handshakes }) {
-  $('statistics').replaceChildren(...Object.entries(statistics).map(([name, value]) => {
+const clock = (time) => new Date(time).toLocaleTimeString('en-GB');
+
+function boxes(facts) {
+  return Object.entries(facts).map(([name, value]) => {
     const box = document.createElement('div');
     const dt = document.createElement('dt');
     const dd = document.createElement('dd');
@@ -49,13 +51,30 @@ function show({ statistics, handshakes }) {
     dd.textContent = value.toLocaleString('en');
     box.append(dt, dd);
     return box;
+  });
+}
+
+function showKeys(keys) {
+  const short = (name) => name?.slice(0, 8) ?? '\\u2013';
+  $('keys').hidden = false;
+  $('ticket-keys').replaceChildren(...boxes({
+    'seals': short(keys.current),
+    'will seal': short(keys.next[0]),
+    'open still': keys.previous.length,
+    'rotations': keys.rotations,
+    'last rotation': keys.rotatedAt === null ? '\\u2013' : clock(keys.rotatedAt),
   }));
+}
+
+function show({ statistics: { ticketKeys, ...statistics }, handshakes }) {
+  $('statistics').replaceChildren(...boxes(statistics));
+  if (ticketKeys) showKeys(ticketKeys);
   const body = $('handshakes');
   body.replaceChildren();
   for (const h of handshakes) {
     const row = body.insertRow();
     cell(row, h.number, 'wide');
-    cell(row, new Date(h.time).toLocaleTimeString('en-GB'));
+    cell(row, clock(h.time));
     cell(row, h.protocol);
     cell(row, describe(h), h.resumed ? 'resumed' : '');
     cell(row, h.servername ?? '\\u2013', 'wide');
@@ -125,6 +144,7 @@ export const PAGE = `<!doctype html>
 </table>
 <h2>Cache statistics</h2>
 <dl id="statistics"></dl>
+<section id="keys" hidden><h2>Ticket keys</h2><dl id="ticket-keys"></dl></section>
 <p>Updates: <span id="state">connecting</span>. As JSON: <a href="/connection">/connection</a>, <a href="/statistics">/statistics</a>.</p>
 <script>${SCRIPT}</script>
 </html>

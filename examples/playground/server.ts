@@ -16,6 +16,7 @@ import { makeCertificate } from '../support/certificates.js';
 import type { PlaygroundOptions } from './arguments.js';
 import { HandshakeLog } from './handshake-log.js';
 import { answerRequests } from './routes.js';
+import { guardFor, PlaygroundTickets, type TicketKeysReport } from './tickets.js';
 
 /** What `GET /connection` answers. */
 export interface ConnectionReport {
@@ -27,6 +28,15 @@ export interface ConnectionReport {
   readonly alpn: string | null;
 }
 
+/** What `GET /statistics` answers. */
+export interface Statistics extends SessionCacheStatistics {
+  /** With `--mode tickets`. */
+  readonly ticketKeys?: TicketKeysReport;
+}
+
+/** Seconds since a full handshake in which its sessions may be renewed. */
+const CHAIN_AGE = 86_400;
+
 /** Milliseconds that requests under way get to finish when the server stops. */
 const GRACE = 200;
 
@@ -36,14 +46,20 @@ export class PlaygroundServer {
   readonly #server: https.Server;
   readonly #resumption: ServerResumption | undefined;
   readonly #cache: SessionCache;
+  readonly #tickets: PlaygroundTickets | undefined;
   readonly #sockets = new Set<Socket>();
 
-  static async create(options: PlaygroundOptions): Promise<PlaygroundServer> {
+  /** @param warn is told in a line what goes wrong while the server goes on */
+  static async create(options: PlaygroundOptions, warn: (message: string) => void): Promise<PlaygroundServer> {
     const names = new Set(['localhost', '127.0.0.1', '::1', options.host]);
-    return new PlaygroundServer(options, await makeCertificate({ names: [...names], keyType: options.key }));
+    return new PlaygroundServer(options, await makeCertificate({ names: [...names], keyType: options.key }), warn);
   }
 
-  private constructor(options: PlaygroundOptions, { key, cert }: { readonly key: string; readonly cert: string }) {
+  private constructor(
+    options: PlaygroundOptions,
+    { key, cert }: { readonly key: string; readonly cert: string },
+    warn: (message: string) => void,
+  ) {
     this.certificate = cert;
     const secureOptions: https.ServerOptions = {
       key,
@@ -52,9 +68,14 @@ export class PlaygroundServer {
       maxVersion: options.max,
       ALPNProtocols: ['http/1.1', 'http/1.0'],
     };
-    if (options.mode === 'stateful') {
+    if (options.mode === 'tickets') this.#tickets = new PlaygroundTickets(options, () => this.handshakes.tell(), warn);
+    if (options.mode !== 'none') {
       this.#cache = new SessionCache({ timeout: options.timeout });
-      this.#resumption = new ServerResumption({ cache: this.#cache });
+      this.#resumption = new ServerResumption({
+        cache: this.#cache,
+        guard: guardFor(options, Math.max(CHAIN_AGE, options.timeout)),
+        tickets: this.#tickets?.ring,
+      });
       this.#server = https.createServer(this.#resumption.secure(secureOptions));
       this.#resumption.attach(this.#server);
     } else {
@@ -70,8 +91,9 @@ export class PlaygroundServer {
     answerRequests(this.#server, this);
   }
 
-  get statistics(): SessionCacheStatistics {
-    return this.#cache.statistics;
+  get statistics(): Statistics {
+    const { statistics } = this.#cache;
+    return this.#tickets === undefined ? statistics : { ...statistics, ticketKeys: this.#tickets.report };
   }
 
   report(socket: TLSSocket): ConnectionReport {
@@ -105,5 +127,6 @@ export class PlaygroundServer {
     }, GRACE);
     await closed;
     clearTimeout(timer);
+    this.#tickets?.ring[Symbol.dispose]();
   }
 }

@@ -28,6 +28,7 @@ export class TicketKey implements TicketKeyParts {
   readonly #name: Buffer;
   readonly #hmacKey: Buffer;
   readonly #aesKey: Buffer;
+  readonly #onDestroy: (() => void)[] = [];
   #destroyed = false;
 
   /**
@@ -95,6 +96,16 @@ export class TicketKey implements TicketKeyParts {
     this.#destroyed = true;
     this.#hmacKey.fill(0);
     this.#aesKey.fill(0);
+    for (const forget of this.#onDestroy.splice(0)) forget();
+  }
+
+  /**
+   * For whoever keeps what was derived from the secrets, and overwrites it with them.
+   *
+   * @internal
+   */
+  onDestroy(forget: () => void): void {
+    this.#onDestroy.push(forget);
   }
 
   /** The name in hexadecimal, and no secret. */

@@ -47,6 +47,7 @@ function cipherOf(key: TicketKey): StampCipher {
     };
     stampKey.fill(0);
     ciphers.set(key, cipher);
+    key.onDestroy(() => ciphers.delete(key));
   }
   return cipher;
 }

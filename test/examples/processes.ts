@@ -101,6 +101,9 @@ export function runTypeScript(
   return new Program(process.execPath, ['--import', 'tsx', file, ...(options.args ?? [])], options);
 }
 
+/** The playground itself, without npm around it. */
+export const playground = (...args: string[]): Program => runTypeScript('examples/playground/main.ts', { args });
+
 afterEach(() => {
   for (const program of running) program.destroy();
   running.clear();
