@@ -29,10 +29,20 @@ export type { SecuredTlsOptions, ServerTlsOptions } from './server/secure-option
 export { ServerResumption, type ServerResumptionOptions } from './server/server-resumption.js';
 export type { MaybePromise, SessionStore } from './stores/session-store.js';
 export { Rfc5077Codec } from './tickets/rfc5077-codec.js';
-export { TicketCodec } from './tickets/ticket-codec.js';
+export { TicketCodec, type TicketCodecOptions } from './tickets/ticket-codec.js';
 export { TicketKey, type TicketKeyInput, type TicketKeyParts } from './tickets/ticket-key.js';
 export { formatTicketKeys, parseTicketKeys, type TicketKeyFormat } from './tickets/ticket-key-formats.js';
-export { TicketKeyRing } from './tickets/ticket-key-ring.js';
+export {
+  type GeneratedKeysOptions,
+  type KeyFileOptions,
+  type RotateOptions,
+  type RotationReason,
+  type SecretKeysOptions,
+  TicketKeyRing,
+  type TicketKeyRingEvents,
+  type TicketKeyRingOptions,
+  type TicketKeyRotation,
+} from './tickets/ticket-key-ring.js';
 export type { TicketSealer } from './tickets/ticket-sealer.js';
 export { type ClientHello, type PskIdentity, parseClientHello } from './wire/client-hello.js';
 export { type DecodeOptions, decodeSslSession, type SslSession } from './wire/ssl-session.js';

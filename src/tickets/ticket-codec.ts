@@ -11,6 +11,8 @@ import { DerivedKeys, HEADER_BYTES, NAME_AT, NONCE_AT, SALT_AT, VERSION } from '
 import { sealingKeyOf, type TicketKeyRing } from './ticket-key-ring.js';
 import type { TicketSealer } from './ticket-sealer.js';
 
+export type { TicketCodecOptions } from './codec-arguments.js';
+
 const CIPHER = 'aes-256-gcm';
 const TAG_BYTES = 16;
 /** Bytes that a ticket is longer than what it holds. */

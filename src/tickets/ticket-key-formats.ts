@@ -114,8 +114,9 @@ function inputBytes(input: unknown, format: TicketKeyFormat, layout: KeyLayout):
 /** Views of the input. */
 function readRaw(bytes: Buffer, format: TicketKeyFormat, layout: KeyLayout): Buffer[] {
   const size = layout.sizes.find((size) => {
-    return layout.maxKeys === 1 ? bytes.length === size : bytes.length > 0 && bytes.length % size === 0;
+    return layout.maxKeys === 1 ? bytes.length === size : bytes.length % size === 0;
   });
+  // An empty file is text too.
   if (size === undefined || isText(bytes)) throw fault(format, guessFormat(bytes));
   return Array.from({ length: bytes.length / size }, (_, i) => bytes.subarray(i * size, (i + 1) * size));
 }

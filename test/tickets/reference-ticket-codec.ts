@@ -25,8 +25,9 @@ export function referenceSeal(
   nonce: Uint8Array,
   state: Uint8Array,
   context: Uint8Array = Buffer.alloc(0),
+  version = 1,
 ): Buffer {
-  const header = Buffer.concat([Uint8Array.of(1), key.name, salt, nonce]);
+  const header = Buffer.concat([Uint8Array.of(version), key.name, salt, nonce]);
   const cipher = createCipheriv('aes-256-gcm', deriveKey(key, salt), nonce);
   cipher.setAAD(Buffer.concat([header, context]));
   const ciphertext = Buffer.concat([cipher.update(state), cipher.final()]);

@@ -71,6 +71,7 @@ describe('what does not open', () => {
     expect(opens(ticket)).toBe(true);
     for (let at = 0; at < ticket.length; at++) {
       if (opens(ticket.subarray(0, at)) || opens(ticket.subarray(at + 1))) expect.fail(`opened, cut at ${at}`);
+      expect(openTicketWith(key, ticket.subarray(0, at))).toBeUndefined();
     }
   });
 

@@ -138,6 +138,8 @@ describe('what does not open', () => {
     for (let version = 0; version < 256; version++) {
       other[0] = version;
       expect(opens(other)).toBe(version === 1);
+      const genuine = referenceSeal(ring.current, Buffer.alloc(32), Buffer.alloc(12), STATE, CONTEXT, version);
+      expect(opens(genuine)).toBe(version === 1);
     }
   });
 

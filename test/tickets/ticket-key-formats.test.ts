@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { ResumptionError } from '../../src/errors.js';
 import { TicketKey } from '../../src/tickets/ticket-key.js';
 import { formatTicketKeys, parseTicketKeys, type TicketKeyFormat } from '../../src/tickets/ticket-key-formats.js';
@@ -171,6 +171,7 @@ describe('a file that is not in the format', () => {
     ["HAProxy's lines", Buffer.from(three), 'nginx', "looks like 'haproxy', with 3 of its lines, of 48 bytes"],
     ["HAProxy's lines", Buffer.from(three80), 'ats', "looks like 'haproxy', with 3 of its lines, of 80 bytes"],
     ['spaces', Buffer.from('  \n '), 'node', 'nothing but white space'],
+    ['hexadecimal with a digit too few', Buffer.from('abcde\n'), 'node', 'it looks like text'],
     ['a text', Buffer.from('# the keys are in the other file\n'), 'node', 'it looks like text'],
     ['raw bytes', raw, 'haproxy', "48 bytes, which looks like 'node', 'apache', 'ats' or 'nginx'"],
     ['raw bytes', raw80, 'haproxy', "80 bytes, which looks like 'nginx' with AES-256"],
@@ -305,6 +306,36 @@ describe('keys that a format cannot hold', () => {
     formatTicketKeys([...keys, bytes], 'haproxy');
     expect(keys.map((key) => key.destroyed)).toEqual([false, false, false]);
     expect(TicketKey.from(bytes).aesKey).toEqual(keyOf(9).aesKey);
+  });
+});
+
+describe('keys that nobody has any more', () => {
+  const destroyed = vi.spyOn(TicketKey.prototype, 'destroy');
+  beforeEach(() => {
+    destroyed.mockClear();
+  });
+
+  it('are overwritten when a later one is no good, or repeats', () => {
+    const two = formatTicketKeys(keysOf(2), 'ats');
+    faultOf(Buffer.concat([two, Buffer.alloc(48)]), 'ats');
+    expect(destroyed).toHaveBeenCalledTimes(2);
+    faultOf(Buffer.concat([two, two]), 'ats');
+    expect(destroyed).toHaveBeenCalledTimes(2 + 4);
+  });
+
+  it('are overwritten when they were made of bytes to write them', () => {
+    const key = keyOf(0);
+    const bytes = Buffer.concat([key.name, key.hmacKey, key.aesKey]);
+    formatTicketKeys([bytes], 'node');
+    formatTicketKeys([key], 'node');
+    expect(destroyed).toHaveBeenCalledTimes(1);
+    expect(() => formatTicketKeys([bytes, bytes], 'ats')).toThrow(RangeError);
+    expect(destroyed).toHaveBeenCalledTimes(3);
+  });
+
+  it('are not overwritten when they were read', () => {
+    parseTicketKeys(formatTicketKeys(keysOf(3), 'haproxy'), 'haproxy');
+    expect(destroyed).not.toHaveBeenCalled();
   });
 });
 
