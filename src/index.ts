@@ -27,7 +27,23 @@ export type { ResumptionConnection, ResumptionWay } from './server/connection.js
 export { type ReadClientHelloOptions, readClientHello } from './server/read-client-hello.js';
 export type { SecuredTlsOptions, ServerTlsOptions } from './server/secure-options.js';
 export { ServerResumption, type ServerResumptionOptions } from './server/server-resumption.js';
+export {
+  type CallStatistics,
+  type CircuitState,
+  DeadlineStore,
+  type DeadlineStoreOptions,
+  type DeadlineStoreStatistics,
+  type WriteStatistics,
+} from './stores/deadline-store.js';
+export { MemorySharedState, type MemorySharedStateOptions } from './stores/memory-shared-state.js';
+export { SealedStore, type SealedStoreStatistics } from './stores/sealed-store.js';
 export type { MaybePromise, SessionStore } from './stores/session-store.js';
+export {
+  type SharedState,
+  type SharedStateListener,
+  type WatchSharedStateOptions,
+  watchSharedState,
+} from './stores/shared-state.js';
 export { Rfc5077Codec } from './tickets/rfc5077-codec.js';
 export { TicketCodec, type TicketCodecOptions } from './tickets/ticket-codec.js';
 export { TicketKey, type TicketKeyInput, type TicketKeyParts } from './tickets/ticket-key.js';

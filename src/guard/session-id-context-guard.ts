@@ -90,6 +90,7 @@ export class SessionIdContextGuard {
   readonly #groups: ReadonlyMap<string, Buffer>;
   #epoch = FIRST_EPOCH;
   #rotations = 0;
+  #rotatedAt = Number.NEGATIVE_INFINITY;
 
   /**
    * @throws TypeError for an option of another type
@@ -120,6 +121,15 @@ export class SessionIdContextGuard {
    */
   get rotations(): number {
     return this.#rotations;
+  }
+
+  /**
+   * Milliseconds since 1970 when it was rotated last.
+   *
+   * @internal
+   */
+  get rotatedAt(): number {
+    return this.#rotatedAt;
   }
 
   /**
@@ -191,6 +201,7 @@ export class SessionIdContextGuard {
     requireString('reason', reason);
     this.#epoch = randomBytes(DIGEST_LENGTH);
     this.#rotations++;
+    this.#rotatedAt = Date.now();
     if (rotated.hasSubscribers) rotated.publish({ guard: this.name, reason });
   }
 }

@@ -20,7 +20,7 @@ export interface TicketCircumstances {
   readonly extendedMasterSecret: boolean;
   /** Milliseconds since 1970. */
   readonly now: number;
-  readonly guard: Pick<SessionIdContextGuard, 'withinChainAge'>;
+  readonly guard: Pick<SessionIdContextGuard, 'withinChainAge' | 'rotatedAt'>;
 }
 
 /** @returns why it is not opened, or when the full handshake was that it descends from: milliseconds since 1970 */
@@ -54,6 +54,8 @@ function judgeSession(
 ): NotResumedReason | number {
   if (session === undefined) return 'unreadable-session';
   const made = stamped ?? session.time * 1000;
+  // Nothing else tells a ticket without a stamp from before a rotation.
+  if (stamped === undefined && made <= guard.rotatedAt) return 'other-context';
   if (!guard.withinChainAge(made, now)) return 'chain-too-old';
   if (session.extendedMasterSecret && !extendedMasterSecret) return 'extended-master-secret';
   return requestCert && !holdsValidCertificate(session, now) ? 'client-certificate' : made;

@@ -72,13 +72,15 @@ export class Attachment {
         'addContext',
         (original) => (name: string, context: SecureContext | SecureContextOptions) => {
           const added = setting.contexts.ensure(context);
-          setting.tickets?.requireOneCertificatePolicy([node.nativeContextOf(added)]);
+          setting.tickets?.requireSafe(settingsOf(server), [node.nativeContextOf(added)]);
           original.call(server, name, added);
           this.#contextsChanged();
         },
       ),
       overrideMethod(server, 'setSecureContext', (original) => (options: SecureContextOptions) => {
-        original.call(server, setting.prepare(options) as SecureContextOptions);
+        const prepared = setting.prepare(options) as SecureContextOptions;
+        setting.tickets?.requireSafe(settingsOf(prepared));
+        original.call(server, prepared);
         this.#learnDefaultContext();
       }),
     );
@@ -107,7 +109,7 @@ export class Attachment {
   #contextsChanged(): void {
     this.#generation++;
     this.#policies = new WeakMap();
-    this.#setting.tickets?.contextsChanged(() => this.#policyOf(node.defaultContextOf(this.#server)).parameters);
+    this.#setting.tickets?.contextsChanged();
   }
 
   #learnDefaultContext(): void {
@@ -122,8 +124,15 @@ export class Attachment {
   readonly #onConnection = (socket: Duplex): void => {
     const bytes = !socket.readableObjectMode && socket.readableEncoding === null;
     if (bytes && this.#gate.size < this.#setting.maxWaitingHellos) this.#gate.hold(socket);
-    else this.#accept(socket);
+    else if (this.#setting.tickets === undefined) this.#accept(socket);
+    else this.#acceptUnread(socket);
   };
+
+  /** Tickets are made and opened without our being asked who for: not here. */
+  #acceptUnread(socket: Duplex): void {
+    const id = this.#handshake(socket, undefined, this.#policyOf(undefined));
+    socket.once('close', () => this.#forget(id));
+  }
 
   readonly #onHello = (held: HeldConnection, message: Buffer | undefined): void => {
     const hello = message === undefined ? undefined : parseOwnMessage(message);
@@ -147,15 +156,19 @@ export class Attachment {
 
   #begin(held: HeldConnection, hello: ClientHello | undefined, policy: HandshakePolicy): void {
     if (!held.release()) return;
-    const { socket } = held;
+    const id = this.#handshake(held.socket, hello, policy);
+    held.closed = () => this.#forget(id);
+  }
+
+  #handshake(socket: Duplex, hello: ClientHello | undefined, policy: HandshakePolicy): number {
     const handshake = new Handshake(this.#setting, hello, policy);
     const id = handshake.asyncId();
     this.#handshakes.set(id, handshake);
-    held.closed = () => this.#forget(id);
     // A stream of the application may never say that it is closed.
     if (!(socket instanceof Socket)) this.#unclosed.register(socket, id);
     this.#setting.cache.count('accept');
     handshake.begin(socket, this.#accept);
+    return id;
   }
 
   #forget(id: number): void {

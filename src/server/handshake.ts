@@ -19,6 +19,7 @@ import type { ClientHello } from '../wire/client-hello.js';
 import { decodeSslSession } from '../wire/ssl-session.js';
 import { attachConnection, type ResumptionConnection, type ResumptionWay } from './connection.js';
 import type { TicketJudgement, TicketMode } from './ticket-mode.js';
+import type { Twin } from './ticket-twins.js';
 
 /** More than OpenSSL makes for one handshake; a bound all the same. */
 const MAX_NEW_SESSIONS = 8;
@@ -95,6 +96,7 @@ export class Handshake extends AsyncResource {
   readonly #context: Buffer;
   readonly #offer: ResumptionOffer | NotResumedReason;
   readonly #judgement: TicketJudgement | undefined;
+  #twin: Twin | undefined;
   #waiting: NewSession[] | undefined;
   #sessionsMade = 0;
   #tls13 = false;
@@ -137,10 +139,16 @@ export class Handshake extends AsyncResource {
     const { tickets } = this.#setting;
     if (tickets === undefined) this.runInAsyncScope(accept, undefined, socket);
     else {
-      tickets.accept(socket, this.hello, this.#agreesOnTls13, this.policy, this.#judgement, () =>
+      this.#twin = tickets.accept(socket, this.#agreesOnTls13, this.policy, this.#judgement, () =>
         this.runInAsyncScope(accept, undefined, socket),
       );
     }
+  }
+
+  #end(): void {
+    this.#over = true;
+    if (this.#twin !== undefined) this.#setting.tickets?.giveBack(this.#twin);
+    this.#twin = undefined;
   }
 
   /** Answers Node's `resumeSession` exactly once, with a session or without. */
@@ -248,10 +256,11 @@ export class Handshake extends AsyncResource {
 
   /** The handshake is complete; returns false when the connection must not go on. */
   complete(socket: TLSSocket): boolean {
-    this.#over = true;
+    this.#end();
     this.#tls13 = socket.getProtocol() === 'TLSv1.3';
     const { cache } = this.#setting;
-    const resumed = socket.isSessionReused();
+    // Node takes an external PSK for a session too.
+    const resumed = socket.isSessionReused() && this.#offeredOne();
     cache.count('acceptGood');
     if (resumed) {
       cache.count('hit');
@@ -262,7 +271,6 @@ export class Handshake extends AsyncResource {
       ((socket as { servername?: string | false | null }).servername || undefined) === this.hello?.servername;
     // Measured: a resumed TLS 1.2 connection has no name to compare, and no second hello to change it in.
     if (resumed && this.#tls13 && !nameKept) return false;
-    if (resumed && !this.#mayHaveResumed()) return false;
     attachConnection(socket, this.#report(resumed));
     if (resumed || nameKept) this.#lifetime = this.#lifetimeOfSessions(socket, resumed);
     if (this.#tls13) this.#stampTickets(resumed);
@@ -270,9 +278,9 @@ export class Handshake extends AsyncResource {
     return true;
   }
 
-  /** False when what was resumed is not what was answered or judged: it was shown where nobody could read it. */
-  #mayHaveResumed(): boolean {
-    if (this.#setting.tickets?.judged !== true || this.#answered !== undefined) return true;
+  #offeredOne(): boolean {
+    const { tickets } = this.#setting;
+    if (this.#answered !== undefined || tickets?.judges === false) return true;
     return this.#judgement !== undefined && this.#judgement.refused === undefined;
   }
 
@@ -326,7 +334,7 @@ export class Handshake extends AsyncResource {
   /** The connection is gone, or was handed over without us. */
   abandon(): void {
     if (this.#over) return;
-    this.#over = true;
+    this.#end();
     this.#waiting = undefined;
     this.#giveBack(false);
   }

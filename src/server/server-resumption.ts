@@ -52,10 +52,10 @@ export interface ServerResumptionOptions {
   readonly singleUse?: boolean | undefined;
   /**
    * Sessions live with the clients, in tickets under these keys (RFC 5077; RFC 8446 §4.6.1), instead of in the cache;
-   * TLS 1.2 clients that take no tickets still come back by session ID. Keys of 48 bytes. In TLS 1.3
-   * every ticket that is used is renewed, in TLS 1.2 those of an earlier key are. A ticket is bound to the server's configuration and virtual host, in TLS 1.3 also to the exact name; one
-   * that another server made with the same keys (nginx, HAProxy, …) resumes only where the server has one context and
-   * asks for no client certificate. Default: none, stateful sessions.
+   * TLS 1.2 clients that take no tickets still come back by session ID. Keys of 48 bytes. In TLS 1.3 every ticket that
+   * is used is renewed. A ticket is bound to the server's configuration and virtual host, in TLS 1.3 also to the exact
+   * name; one that another server made with the same keys (nginx, HAProxy, …) resumes only where the server has one
+   * context and asks for no client certificate. Default: none, stateful sessions.
    */
   readonly tickets?: TicketKeyRing | undefined;
   /**
@@ -64,13 +64,16 @@ export interface ServerResumptionOptions {
    * are not bound to anything but the guard's name. Default: true where Node has it.
    */
   readonly ticketKeyCallback?: boolean | undefined;
-  /** Leaves out SSL_OP_NO_RENEGOTIATION, which `secure()` sets otherwise. Default: false. */
+  /** Leaves out SSL_OP_NO_RENEGOTIATION, which `secure()` sets otherwise; not beside `tickets`. Default: false. */
   readonly renegotiation?: boolean | undefined;
   /** Bytes of the largest ClientHello that is read, 512 to 16 384; a larger one is not resumed. Default: 16 384. */
   readonly maxHelloBytes?: number | undefined;
   /** Connections of one server whose ClientHello is awaited at once; more are not resumed. Default: 10 000. */
   readonly maxWaitingHellos?: number | undefined;
-  /** Milliseconds that an answer of the external cache is waited for, 1 to 10 000; then a full handshake. Default: 50. */
+  /**
+   * Milliseconds that an answer of the external cache is waited for, 1 to 10 000; then a full handshake. Beyond 50, the
+   * cache's `externalDeadline` must allow for it too. Default: 50.
+   */
   readonly lookupTimeout?: number | undefined;
   /** Milliseconds since 1970, for the age of sessions. Default: `Date.now`. */
   readonly clock?: (() => number) | undefined;
@@ -134,6 +137,11 @@ export class ServerResumption {
       throw new RangeError('"singleUse" expected false beside "tickets", which clients can show again, got true');
     }
     this.#renegotiation = requireBoolean('renegotiation', options.renegotiation ?? false);
+    if (tickets !== undefined && this.#renegotiation) {
+      throw new RangeError(
+        '"renegotiation" expected false beside "tickets", which are judged by the first hello, got true',
+      );
+    }
     this.#maxHelloBytes = requireInteger(
       'maxHelloBytes',
       options.maxHelloBytes ?? MAX_RECORD,

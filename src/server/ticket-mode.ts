@@ -3,27 +3,26 @@
 import { randomBytes } from 'node:crypto';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { SecureContext, Server } from 'node:tls';
-import { LRUCache } from 'lru-cache';
+import type { Server } from 'node:tls';
 import type { NotResumedReason } from '../guard/resumption-rules.js';
 import type { SessionIdContextGuard } from '../guard/session-id-context-guard.js';
 import { judgeTicket } from '../guard/ticket-rules.js';
 import type { TicketKey } from '../tickets/ticket-key.js';
-import { sealingKeyOf, type TicketKeyRing } from '../tickets/ticket-key-ring.js';
+import { keyOfNextTicket, keyOfTicket, sealingKeyOf, type TicketKeyRing } from '../tickets/ticket-key-ring.js';
 import { sealStamp } from '../tickets/ticket-stamp.js';
 import type { ClientHello } from '../wire/client-hello.js';
 import type { ContextRegistry } from './context-registry.js';
 import * as node from './node-tls-server.js';
+import { type SecureSettings, settingsOf } from './secure-options.js';
 import { setTicketKeyCallback, type TicketKeySource } from './ticket-key-callback.js';
 import { requireSafeTickets, requireSameCertificatePolicy } from './ticket-policy.js';
+import { type Twin, TwinPool } from './ticket-twins.js';
 
 /** Bytes of the keys that Node's callback takes: AES-128 and an HMAC key of 16 bytes, with their name. */
 export const NODE_KEY_BYTES = 48;
 /** Key name and initialization vector: what a ticket shows in clear (RFC 5077 §4). */
 const CLEAR_BYTES = 32;
 const PART_BYTES = 16;
-/** Contexts beside the server's own that TLS 1.2 tickets are made under; those of more are made anew. */
-const MAX_TWINS = 256;
 
 /** What a TicketMode needs of its ServerResumption. */
 export interface TicketModeSetting {
@@ -73,9 +72,11 @@ export class TicketMode {
   readonly #setting: TicketModeSetting;
   /** Whether all connections run under one context, whatever name they ask for. */
   #alone = true;
+  /** TLS 1.3 tickets that may be opened at this moment. */
   readonly #open = new Set<TicketJudgement>();
-  readonly #twins = new LRUCache<string, SecureContext>({ max: MAX_TWINS });
-  #deadTwin: SecureContext | undefined;
+  readonly #twins: TwinPool;
+  /** Contexts made elsewhere that were seen before: one that is made for each connection has no use for a twin. */
+  readonly #strangers = new WeakSet<object>();
   #sealing: Sealing | undefined;
   #detached = false;
 
@@ -89,35 +90,35 @@ export class TicketMode {
     }
     this.#server = server;
     this.#setting = setting;
-    requireSafeTickets(server, setting);
-    this.requireOneCertificatePolicy();
+    this.#twins = new TwinPool(server, (twin) => this.#sourceOfTwin(twin));
+    this.requireSafe(settingsOf(server));
     if (!setting.callback) setting.ring.on('rotate', this.#setOneKey);
   }
 
-  /** Whether no ticket is opened that was not judged. */
-  get judged(): boolean {
-    return this.#setting.callback && !this.#detached;
+  /** Whether OpenSSL opens nothing that was not judged. */
+  get judges(): boolean {
+    return this.#setting.callback;
   }
 
   /**
+   * @param own settings of the server's own context, now or soon
    * @param added contexts that the server is about to have
    * @throws ResumptionError ERR_TICKETS_UNSAFE
    */
-  requireOneCertificatePolicy(added: readonly object[] = []): void {
-    requireSameCertificatePolicy(this.#server, this.#setting.contexts, [
-      ...node.contextsByName(this.#server),
-      ...added,
-    ]);
+  requireSafe(own: SecureSettings, added: readonly object[] = []): void {
+    const contexts = [...node.contextsByName(this.#server), ...added];
+    const byName = this.#setting.byName || contexts.length > 0;
+    requireSafeTickets(this.#server, { callback: this.#setting.callback, byName });
+    requireSameCertificatePolicy(this.#server, own, this.#setting.contexts, contexts);
   }
 
   /** The server's own context is another now, or others were added to it. */
-  contextsChanged(parameters: () => Buffer): void {
+  contextsChanged(): void {
     this.#alone = !this.#setting.byName && node.contextsByName(this.#server).length === 0;
-    this.#twins.clear();
-    this.#deadTwin = undefined;
+    this.#twins.retire();
     const context = node.defaultContextOf(this.#server);
     if (!this.#setting.callback) this.#setOneKey();
-    else if (context !== undefined) setTicketKeyCallback(context, this.#source(parameters));
+    else if (context !== undefined) setTicketKeyCallback(context, this.#ownSource);
   }
 
   /** From now on tickets are those of Node alone, with the keys that the server has. */
@@ -125,7 +126,7 @@ export class TicketMode {
     this.#detached = true;
     this.#setting.ring.off('rotate', this.#setOneKey);
     this.#open.clear();
-    this.#twins.clear();
+    this.#twins.retire();
   }
 
   /**
@@ -137,11 +138,17 @@ export class TicketMode {
    * @returns `undefined` when it shows none
    */
   judge(hello: ClientHello, tls13: boolean, policy: TicketPolicy, context: Buffer): TicketJudgement | undefined {
-    if (!tls13) return hello.sessionTicket && this.#judgeOne(hello.sessionTicket, hello, tls13, policy, context);
+    const tickets = tls13 ? hello.pskIdentities.map(({ identity }) => identity) : [hello.sessionTicket];
     let judgement: TicketJudgement | undefined;
-    for (const { identity } of hello.pskIdentities) {
-      judgement = this.#judgeOne(identity, hello, tls13, policy, context);
-      if (judgement?.refused !== 'ticket-key-unknown') break;
+    for (const ticket of tickets) {
+      if (ticket === undefined || ticket.length < CLEAR_BYTES) continue;
+      try {
+        judgement = this.#judgeOne(ticket, hello, tls13, policy, context);
+      } catch {
+        // A clock of the application: the handshake goes on in full.
+        judgement = refuse(ticket, tls13, 'lookup-failed');
+      }
+      if (judgement.refused !== 'ticket-key-unknown') break;
     }
     return judgement;
   }
@@ -152,14 +159,10 @@ export class TicketMode {
     tls13: boolean,
     policy: TicketPolicy,
     context: Buffer,
-  ): TicketJudgement | undefined {
-    if (ticket.length < CLEAR_BYTES) return undefined;
+  ): TicketJudgement {
     const { ring, guard, clock } = this.#setting;
-    const clear = ticket.subarray(0, CLEAR_BYTES);
-    const key = ring.find(clear.subarray(0, PART_BYTES));
-    if (key === undefined || !isUsable(key)) {
-      return { clear, tls13, refused: 'ticket-key-unknown', fullHandshakeTime: 0 };
-    }
+    const key = ring.find(ticket.subarray(0, PART_BYTES));
+    if (key === undefined || !isUsable(key)) return refuse(ticket, tls13, 'ticket-key-unknown');
     const verdict = judgeTicket(key, ticket, {
       context: tls13 ? context : this.#hostContextOf(policy.parameters),
       strangers: this.#alone && !policy.requestCert,
@@ -168,45 +171,55 @@ export class TicketMode {
       now: clock(),
       guard,
     });
-    return typeof verdict === 'number'
-      ? { clear, tls13, refused: undefined, fullHandshakeTime: verdict }
-      : { clear, tls13, refused: verdict, fullHandshakeTime: 0 };
+    if (typeof verdict !== 'number') return refuse(ticket, tls13, verdict);
+    return { clear: ticket.subarray(0, CLEAR_BYTES), tls13, refused: undefined, fullHandshakeTime: verdict };
   }
 
   /**
    * Gives a connection to Node. The key of its ticket is told only while Node reads this ClientHello, so that no other
    * connection gets a ticket opened that was judged for this one.
+   *
+   * @returns what is to be given back when the handshake is over
    */
   accept(
     socket: Duplex,
-    hello: ClientHello | undefined,
     tls13: boolean,
     policy: TicketPolicy,
     judgement: TicketJudgement | undefined,
     accept: () => void,
-  ): void {
-    this.#sealing = undefined;
-    const twin = tls13 && hello !== undefined ? undefined : this.#twinFor(hello, policy);
-    const close = judgement && this.#openFor(judgement, socket);
-    if (twin === undefined) accept();
-    else node.withDefaultContext(this.#server, twin, accept);
-    close?.();
+  ): Twin | undefined {
+    if (!this.#setting.callback) {
+      accept();
+      return undefined;
+    }
+    if (tls13) {
+      this.#acceptTls13(socket, judgement, accept);
+      return undefined;
+    }
+    const twin = this.#twinFor(policy);
+    if (judgement !== undefined) twin.open.add(judgement);
+    try {
+      node.withDefaultContext(this.#server, twin.secureContext, accept);
+    } finally {
+      // Without a second hello in TLS 1.2 this while does no harm: all who are let in here are of one virtual host.
+      if (judgement !== undefined) setImmediate(() => twin.open.delete(judgement));
+    }
+    return twin;
   }
 
-  /**
-   * Before Node's listener runs: the ticket may be opened once Node reads the hello. The result is to be called after
-   * it, and ends that.
-   */
-  #openFor(judgement: TicketJudgement, socket: Duplex): (() => void) | undefined {
-    if (!judgement.tls13) {
-      // Without a second hello in TLS 1.2 a longer while does no harm: what another shows of it at once is refused.
-      this.#open.add(judgement);
-      return () => setImmediate(() => this.#open.delete(judgement));
-    }
+  #acceptTls13(socket: Duplex, judgement: TicketJudgement | undefined, accept: () => void): void {
     // Node 20 to 24 read what waits in a socket in a tick that the listener asks for.
-    if (judgement.refused !== undefined || !(socket instanceof Socket)) return undefined;
-    process.nextTick(() => this.#open.add(judgement));
-    return () => process.nextTick(() => this.#open.delete(judgement));
+    const inTick = judgement !== undefined && judgement.refused === undefined && socket instanceof Socket;
+    if (inTick) process.nextTick(() => this.#open.add(judgement));
+    try {
+      accept();
+    } finally {
+      if (inTick) process.nextTick(() => this.#open.delete(judgement));
+    }
+  }
+
+  giveBack(twin: Twin): void {
+    this.#twins.giveBack(twin);
   }
 
   /** Node waits for `goOn` with the hello of this ticket. */
@@ -226,34 +239,28 @@ export class TicketMode {
 
   /** All that Node offers without the callback: tickets of earlier keys are lost. */
   readonly #setOneKey = (): void => {
-    const { name, hmacKey, aesKey, length } = sealingKeyOf(this.#setting.ring);
-    if (length === NODE_KEY_BYTES) this.#server.setTicketKeys(Buffer.concat([name, hmacKey, aesKey]));
+    let keys = randomBytes(NODE_KEY_BYTES);
+    try {
+      const { name, hmacKey, aesKey, length } = sealingKeyOf(this.#setting.ring);
+      if (length === NODE_KEY_BYTES) keys = Buffer.concat([name, hmacKey, aesKey]);
+    } catch {
+      // The ring was disposed of: its tickets go with it.
+    }
+    this.#server.setTicketKeys(keys);
   };
 
-  /**
-   * A context that is like the server's own, but that TLS 1.2 tickets of one virtual host alone are made under: which
-   * context asks for a key is all that tells whose ticket it will be for.
-   */
-  #twinFor(hello: ClientHello | undefined, policy: TicketPolicy): SecureContext | undefined {
-    if (hello === undefined || policy.nativeContext === undefined) {
-      this.#deadTwin ??= this.#makeTwin({ seal: () => undefined, open: () => undefined });
-      return this.#deadTwin;
-    }
-    if (this.#alone || policy.nativeContext === node.defaultContextOf(this.#server)) return undefined;
-    const { parameters } = policy;
-    const name = parameters.toString('latin1');
-    let twin = this.#twins.get(name);
-    if (twin === undefined) {
-      twin = this.#makeTwin(this.#source(() => parameters));
-      this.#twins.set(name, twin);
-    }
-    return twin;
+  #twinFor({ nativeContext, parameters }: TicketPolicy): Twin {
+    if (nativeContext === undefined || this.#isNewStranger(nativeContext)) return this.#twins.nobody;
+    const { rotations } = this.#setting.guard;
+    const host = `${rotations} ${parameters.toString('latin1')}`;
+    return this.#twins.lend(host, rotations, () => this.#hostContextOf(parameters));
   }
 
-  #makeTwin(source: TicketKeySource): SecureContext {
-    const twin = node.twinOfDefaultContext(this.#server);
-    setTicketKeyCallback(node.nativeContextOf(twin), source);
-    return twin;
+  #isNewStranger(nativeContext: object): boolean {
+    if (nativeContext === node.defaultContextOf(this.#server) || this.#strangers.has(nativeContext)) return false;
+    if (this.#setting.contexts.settingsOf(nativeContext) !== undefined) return false;
+    this.#strangers.add(nativeContext);
+    return true;
   }
 
   /** Where a TLS 1.2 ticket belongs: to a virtual host, and to nothing of TLS 1.3. */
@@ -262,31 +269,41 @@ export class TicketMode {
     return guard.keyFor(guard.contextFor({ parameters }), TLS_1_2_TICKET);
   }
 
-  #source(parameters: () => Buffer): TicketKeySource {
+  /** The server's own context: tickets of TLS 1.3, and of handshakes that began before the server was attached. */
+  readonly #ownSource: TicketKeySource = {
+    seal: () => {
+      if (this.#detached) return { key: node.ownTicketKeyOf(this.#server), vector: randomBytes(PART_BYTES) };
+      const sealing = this.#takeSealing();
+      return sealing?.context && this.#sealed(sealing.context, sealing.fullHandshakeTime);
+    },
+    open: (name, vector) => {
+      if (!this.#detached) return this.#opened(this.#open, name, vector);
+      const key = node.ownTicketKeyOf(this.#server);
+      return key.name.equals(name) ? { key, renew: false } : undefined;
+    },
+  };
+
+  #sourceOfTwin(twin: Twin): TicketKeySource {
+    const { guard, clock } = this.#setting;
     return {
-      seal: () => {
-        if (this.#detached) return { key: node.ownTicketKeyOf(this.#server), vector: randomBytes(PART_BYTES) };
-        const key = sealingKeyOf(this.#setting.ring);
-        if (!isUsable(key)) return undefined;
-        const sealing = this.#takeSealing();
-        if (sealing === undefined) {
-          return { key, vector: sealStamp(key, this.#hostContextOf(parameters()), this.#setting.clock()) };
-        }
-        const { context, fullHandshakeTime } = sealing;
-        return context && { key, vector: sealStamp(key, context, fullHandshakeTime) };
-      },
-      open: (name, vector) => {
-        if (this.#detached) {
-          const own = node.ownTicketKeyOf(this.#server);
-          return own.name.equals(name) ? { key: own, renew: false } : undefined;
-        }
-        const judgement = this.#judgementOf(name, vector);
-        const key = this.#setting.ring.find(name);
-        if (judgement === undefined || key === undefined || !isUsable(key)) return undefined;
-        // A renewed ticket of TLS 1.2 lives no longer, and OpenSSL says 0 seconds for it: wolfSSL forgets it at once.
-        return { key, renew: judgement.tls13 || key !== this.#setting.ring.current };
-      },
+      // What changed since the handshake began ends what it would have made.
+      seal: () => (twin.stamp && twin.rotations === guard.rotations ? this.#sealed(twin.stamp, clock()) : undefined),
+      open: (name, vector) => (twin.stamp ? this.#opened(twin.open, name, vector) : undefined),
     };
+  }
+
+  #sealed(context: Buffer, fullHandshakeTime: number): ReturnType<TicketKeySource['seal']> {
+    const key = keyOfNextTicket(this.#setting.ring);
+    return key && isUsable(key) ? { key, vector: sealStamp(key, context, fullHandshakeTime) } : undefined;
+  }
+
+  #opened(open: Iterable<TicketJudgement>, name: Buffer, vector: Buffer): ReturnType<TicketKeySource['open']> {
+    const judgement = judgementOf(open, name, vector);
+    const key = judgement && keyOfTicket(this.#setting.ring, name);
+    if (key === undefined || !isUsable(key)) return undefined;
+    // A renewed ticket of TLS 1.2 lives no longer than the one before, and OpenSSL says 0 seconds for it: wolfSSL
+    // forgets it at once.
+    return { key, renew: judgement?.tls13 === true };
   }
 
   #takeSealing(): Sealing | undefined {
@@ -294,19 +311,23 @@ export class TicketMode {
     if (sealing !== undefined && --sealing.left === 0) this.#sealing = undefined;
     return sealing;
   }
+}
 
-  /** `undefined` when no connection may open such a ticket now, or one that may not shows it as well. */
-  #judgementOf(name: Buffer, vector: Buffer): TicketJudgement | undefined {
-    let found: TicketJudgement | undefined;
-    for (const judgement of this.#open) {
-      const { clear, refused } = judgement;
-      if (clear.compare(name, 0, PART_BYTES, 0, PART_BYTES) !== 0) continue;
-      if (clear.compare(vector, 0, PART_BYTES, PART_BYTES, CLEAR_BYTES) !== 0) continue;
-      if (refused !== undefined) return undefined;
-      found = judgement;
-    }
-    return found;
+/** `undefined` when no connection may open such a ticket now, or one that may not shows it as well. */
+function judgementOf(open: Iterable<TicketJudgement>, name: Buffer, vector: Buffer): TicketJudgement | undefined {
+  let found: TicketJudgement | undefined;
+  for (const judgement of open) {
+    const { clear, refused } = judgement;
+    if (clear.compare(name, 0, PART_BYTES, 0, PART_BYTES) !== 0) continue;
+    if (clear.compare(vector, 0, PART_BYTES, PART_BYTES, CLEAR_BYTES) !== 0) continue;
+    if (refused !== undefined) return undefined;
+    found = judgement;
   }
+  return found;
+}
+
+function refuse(ticket: Buffer, tls13: boolean, refused: NotResumedReason): TicketJudgement {
+  return { clear: ticket.subarray(0, CLEAR_BYTES), tls13, refused, fullHandshakeTime: 0 };
 }
 
 function isUsable(key: TicketKey): boolean {

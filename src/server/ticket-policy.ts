@@ -5,7 +5,7 @@ import { ResumptionError } from '../errors.js';
 import { digestParameters } from '../guard/parameters-digest.js';
 import type { ContextRegistry } from './context-registry.js';
 import * as node from './node-tls-server.js';
-import { type SecureSettings, settingsOf } from './secure-options.js';
+import type { SecureSettings } from './secure-options.js';
 
 /** Node's major version from which a TLS 1.3 session without a client certificate does not come back authorized. */
 const CHECKS_RESUMED_CLIENTS = 24;
@@ -27,7 +27,7 @@ export function requireSafeTickets(server: Server, { callback, byName }: { callb
   }
   if (callback) return;
   if (requestCert) throw unsafe('without the ticket-key callback no ticket is checked for its client certificate');
-  if (byName || node.contextsByName(server).length > 0) {
+  if (byName) {
     throw unsafe('without the ticket-key callback no ticket is bound to its virtual host');
   }
 }
@@ -35,16 +35,18 @@ export function requireSafeTickets(server: Server, { callback, byName }: { callb
 /**
  * OpenSSL opens a ticket before any context is chosen by name, so all must ask the same of client certificates.
  *
+ * @param own settings of the server's own context
  * @param nativeContexts those that names choose
  * @throws ResumptionError ERR_TICKETS_UNSAFE
  */
 export function requireSameCertificatePolicy(
   server: Server,
+  own: SecureSettings,
   contexts: ContextRegistry,
   nativeContexts: readonly object[],
 ): void {
   if (nativeContexts.length === 0 || !node.endpointSettingsOf(server).requestCert) return;
-  const expected = certificatePolicyOf(settingsOf(server));
+  const expected = certificatePolicyOf(own);
   for (const each of nativeContexts) {
     const settings = contexts.settingsOf(each);
     if (settings === undefined || certificatePolicyOf(settings) !== expected) {

@@ -26,6 +26,7 @@ export class KeyClockwork {
   #offset = 0;
   #seen: number;
   #due = Number.POSITIVE_INFINITY;
+  #soon = false;
   #untold: (() => void)[] = [];
   #timer: NodeJS.Timeout | undefined;
 
@@ -53,7 +54,7 @@ export class KeyClockwork {
 
   /** Brings the keys to the present. */
   turn(): void {
-    const now = this.#clock() + this.#offset;
+    const now = this.#now();
     if (now < this.#due && now >= this.#seen) this.#seen = now;
     else this.#settle(now);
   }
@@ -61,15 +62,58 @@ export class KeyClockwork {
   /** @throws ResumptionError ERR_KEY_RING_DISPOSED */
   seal(): TicketKey {
     this.turn();
-    let { current } = this;
-    if (current.seals >= current.sealLimit) {
-      current.sealLimit = Number.POSITIVE_INFINITY;
-      this.#plan?.overused(this.#seen);
-      this.#finish();
-      current = this.current;
-    }
+    this.#limitSeals();
+    const { current } = this;
     current.seals++;
     return current.key;
+  }
+
+  #limitSeals(): void {
+    const { current } = this.keys;
+    if (current === undefined || current.seals < current.sealLimit) return;
+    current.sealLimit = Number.POSITIVE_INFINITY;
+    this.#plan?.overused(this.#seen);
+    this.#finish();
+  }
+
+  /**
+   * The same for where nothing else may happen: whatever is due comes in a turn of the event loop of its own, listeners
+   * and key source included.
+   *
+   * @returns `undefined` after disposal
+   */
+  sealAlone(): TicketKey | undefined {
+    const { current } = this.keys;
+    if (current === undefined) return undefined;
+    if (++current.seals > current.sealLimit || this.#isDue()) this.#turnSoon();
+    return current.key;
+  }
+
+  /** What has this name, in the same way: one whose time is over since the last turn too. */
+  findAlone(name: Uint8Array): TicketKey | undefined {
+    if (this.#isDue()) this.#turnSoon();
+    return this.keys.find(name);
+  }
+
+  #isDue(): boolean {
+    const now = this.#now();
+    return now >= this.#due || now < this.#seen;
+  }
+
+  #turnSoon(): void {
+    if (this.#soon) return;
+    this.#soon = true;
+    setImmediate(() => {
+      this.#soon = false;
+      this.turn();
+      this.#limitSeals();
+    });
+  }
+
+  /** A clock that does not know the time stands still. */
+  #now(): number {
+    const now = this.#clock() + this.#offset;
+    return Number.isFinite(now) ? now : this.#seen;
   }
 
   /** @throws as {@link KeyPlan.rotate}, and ResumptionError ERR_KEY_RING_DISPOSED */
@@ -114,7 +158,7 @@ export class KeyClockwork {
         if (this.#plan === undefined) throw error;
         this.#untold.push(() => this.#listener.fault(error));
       },
-      wake: () => this.#settle(this.#clock() + this.#offset),
+      wake: () => this.#settle(this.#now()),
     };
   }
 
@@ -137,7 +181,7 @@ export class KeyClockwork {
     clearTimeout(this.#timer);
     if (this.#due !== Number.POSITIVE_INFINITY) {
       const wait = Math.min(Math.max(Math.ceil(this.#due - this.#seen), 1), LONGEST_TIMER);
-      this.#timer = setTimeout(() => this.#settle(this.#clock() + this.#offset), wait).unref();
+      this.#timer = setTimeout(() => this.#settle(this.#now()), wait).unref();
     }
     const untold = this.#untold;
     this.#untold = [];

@@ -74,7 +74,7 @@ export class KeySource {
     this.#request = request;
     const settle = (answer: NonNullable<Request['answer']>): void => {
       request.answer = answer;
-      if (this.#request === request) this.#wake();
+      this.#wake();
     };
     try {
       const given = this.#generateKey();

@@ -66,7 +66,7 @@ export interface RotateOptions {
   readonly overlap?: boolean | undefined;
 }
 
-let seal: (ring: TicketKeyRing) => TicketKey;
+let clockworkOf: (ring: TicketKeyRing) => KeyClockwork;
 
 /**
  * Holds the keys that tickets are sealed and opened with. There is a key to seal with from the beginning. When it
@@ -100,11 +100,13 @@ export class TicketKeyRing extends EventEmitter<TicketKeyRingEvents> {
   #file: TicketKeyFile | undefined;
 
   static {
-    seal = (ring) => ring.#clockwork.seal();
+    clockworkOf = (ring) => ring.#clockwork;
   }
 
   private constructor(settings: RingSettings, keyLength: 48 | 80, makePlan: MakeKeyPlan) {
     super();
+    // One for each server that has no ticket-key callback.
+    this.setMaxListeners(0);
     this.#lifetime = settings.lifetime;
     this.#clockwork = new KeyClockwork(settings, keyLength, makePlan, {
       rotated: (current, previous, reason) => this.#tell('rotate', { current, previous, reason }),
@@ -348,5 +350,25 @@ function nameOf({ key }: OpenKey): string {
  * @internal
  */
 export function sealingKeyOf(ring: TicketKeyRing): TicketKey {
-  return seal(ring);
+  return clockworkOf(ring).seal();
+}
+
+/**
+ * The key of the ticket that OpenSSL is about to make. Neither listeners nor a key source are called within: what they
+ * do to connections would be done to OpenSSL in the middle of its work.
+ *
+ * @returns `undefined` after disposal
+ * @internal
+ */
+export function keyOfNextTicket(ring: TicketKeyRing): TicketKey | undefined {
+  return clockworkOf(ring).sealAlone();
+}
+
+/**
+ * The key of a ticket that OpenSSL is about to open, which was asked for by `find` before.
+ *
+ * @internal
+ */
+export function keyOfTicket(ring: TicketKeyRing, name: Uint8Array): TicketKey | undefined {
+  return clockworkOf(ring).findAlone(name);
 }

@@ -283,9 +283,9 @@ describe('following a file', () => {
     missing();
     expect(await followed.look(20)).toEqual([gone]);
     writeFileSync(path, content('ats', 2));
-    expect(await followed.look(20)).toEqual([named(2)]);
+    expect(await followed.look(2)).toEqual([named(2)]);
     missing();
-    expect(await followed.look(20)).toEqual([gone]);
+    expect(await followed.look(2)).toEqual([gone]);
   });
 
   it('offers keys that could not be used again and again, and tells why once', async () => {
@@ -561,6 +561,15 @@ describe('TicketKeyRing.fromFile', () => {
       expect(ring.keys.slice(0, 400).map(({ name }) => name)).toEqual(list.map((bytes) => bytes.subarray(0, 16)));
     }
     expect([ring.keys.length, faults]).toEqual([1024, []]);
+  });
+
+  it('has no timer after it was disposed of', async () => {
+    writeFileSync(path, content('ats', 1));
+    const { ring, pass } = follow('ats');
+    await pass(2);
+    expect(vi.getTimerCount()).toBe(1);
+    ring[Symbol.dispose]();
+    expect(vi.getTimerCount()).toBe(0);
   });
 
   it('stops looking when it is disposed of, in a listener too', async () => {

@@ -145,6 +145,10 @@ describe('a key source that answers at once', () => {
     clock.now += 1000;
     expect(sealingKeyOf(ring).name).toEqual(numberedKey(2).name);
     expect(told).toEqual(['ERR_KEY_SOURCE', 'time']);
+    clock.now = 2 * HOUR + 999;
+    expect(ring.current.name).toEqual(numberedKey(2).name);
+    clock.now += 1;
+    expect(ring.current.name).toEqual(numberedKey(3).name);
   });
 });
 
