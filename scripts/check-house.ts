@@ -26,7 +26,8 @@ const faults: string[] = [];
 function floor(file: string): number | 'face' | 'cellar' | undefined {
   if (file === 'index.ts') return 'face';
   if (CELLAR.includes(file)) return 'cellar';
-  const [room = ''] = file.split('/');
+  // The face of a subpath stands with its room: src/testing.ts with src/testing.
+  const [room = ''] = file.replace(/\.ts$/, '').split('/');
   const found = FLOORS.findIndex((rooms) => rooms.includes(room));
   return found < 0 ? undefined : found;
 }

@@ -18,6 +18,7 @@ interface Manifest {
   readonly name: string;
   readonly version: string;
   readonly dependencies?: Record<string, string>;
+  readonly peerDependencies?: Record<string, string>;
   readonly devDependencies: Record<string, string>;
   readonly exports: Record<string, string | { readonly import: Target; readonly require: Target }>;
 }
@@ -52,15 +53,16 @@ export function pack(into: string): string {
 }
 
 /**
- * A temporary project with the packed package in its node_modules, its dependencies and `links` beside it. Removed
- * when the process ends.
+ * A temporary project with the packed package in its node_modules, its dependencies, also the optional ones of its
+ * users, and `links` beside it. Removed when the process ends.
  */
 export function temporaryProject(links: readonly string[] = []): string {
   const project = temporaryDirectory();
   const installed = join(project, 'node_modules', manifest.name);
   mkdirSync(installed, { recursive: true });
   execFileSync('tar', ['-xzf', pack(project), '-C', installed, '--strip-components=1']);
-  for (const name of [...Object.keys(manifest.dependencies ?? {}), ...links]) {
+  const dependencies = Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies });
+  for (const name of [...dependencies, ...links]) {
     const link = join(project, 'node_modules', name);
     mkdirSync(dirname(link), { recursive: true });
     symlinkSync(join(root, 'node_modules', name), link);

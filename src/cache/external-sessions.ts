@@ -1,9 +1,9 @@
 /** The external cache as the session cache sees it: envelopes sealed and checked, every fault counted, none passed on. */
 
 import { createHash } from 'node:crypto';
-import { requireFunction, requireObject } from '../arguments.js';
+import { DeadlineStore, type DeadlineStoreOptions } from '../stores/deadline-store.js';
 import { openEnvelope, type SessionEntry, sealEnvelope } from '../stores/session-envelope.js';
-import { isPromise, type MaybePromise, type SessionStore } from '../stores/session-store.js';
+import { isPromise, type MaybePromise, requireSessionStore, type SessionStore } from '../stores/session-store.js';
 import type { Counters } from './session-statistics.js';
 
 export class ExternalSessions {
@@ -15,13 +15,15 @@ export class ExternalSessions {
     else this.#counters.externalErrors++;
   };
 
-  constructor(store: SessionStore, clock: () => number, counters: Counters) {
-    requireObject('external', store);
-    requireFunction('external.get', store.get);
-    requireFunction('external.set', store.set);
-    requireFunction('external.delete', store.delete);
-    if (store.take !== undefined) requireFunction('external.take', store.take);
-    this.#store = store;
+  constructor(
+    store: SessionStore,
+    clock: () => number,
+    counters: Counters,
+    deadline: DeadlineStoreOptions | false | undefined,
+  ) {
+    requireSessionStore('external', store);
+    const bounded = deadline === false || store instanceof DeadlineStore;
+    this.#store = bounded ? store : new DeadlineStore(store, deadline);
     this.#clock = clock;
     this.#counters = counters;
   }

@@ -1,6 +1,7 @@
 /** What a session cache is given: its options, IDs and sides. */
 
 import { outOfRange, requireBytes, wrongType } from '../arguments.js';
+import type { DeadlineStoreOptions } from '../stores/deadline-store.js';
 import type { SessionStore } from '../stores/session-store.js';
 import { SessionCacheMode } from './session-cache-mode.js';
 
@@ -21,6 +22,11 @@ export interface SessionCacheOptions {
   readonly timeout?: number | undefined;
   /** The external cache. It is the caller's: the session cache never closes it. */
   readonly external?: SessionStore | undefined;
+  /**
+   * How the external cache is kept from holding anything up: options of the {@link DeadlineStore} that it is put into.
+   * `false` calls it as it is. Without effect on an external cache that is a `DeadlineStore` itself. Default: `{}`.
+   */
+  readonly externalDeadline?: DeadlineStoreOptions | false | undefined;
   /** Milliseconds since 1970. Default: `Date.now`. */
   readonly clock?: (() => number) | undefined;
 }

@@ -79,13 +79,15 @@ export class SessionCache {
   constructor(options: SessionCacheOptions = {}) {
     requireObject('options', options);
     const { mode = SessionCacheMode.Server, maxSessions = 20_480, maxBytes = 64 * 1024 * 1024 } = options;
-    const { timeout = 300, external, clock = Date.now } = options;
+    const { timeout = 300, external, externalDeadline, clock = Date.now } = options;
     this.#mode = requireMode(mode);
     this.#maxSessions = requireInteger('maxSessions', maxSessions, 1, 2 ** 24);
     this.#maxBytes = requireInteger('maxBytes', maxBytes, 1, 2 ** 40, 'bytes');
     this.#timeout = requireInteger('timeout', timeout, 1, 604_800, 'seconds');
     this.#clock = requireFunction('clock', clock);
-    this.#external = external === undefined ? undefined : new ExternalSessions(external, clock, this.#counters);
+    if (external !== undefined) {
+      this.#external = new ExternalSessions(external, clock, this.#counters, externalDeadline);
+    }
     this.#table = new SessionTable(this.#maxSessions, this.#maxBytes, (bytes) => {
       this.#counters.cacheFull++;
       this.#counters.evictedBytes += bytes;

@@ -18,7 +18,8 @@ import { isPromise, type MaybePromise } from '../stores/session-store.js';
 import type { ClientHello } from '../wire/client-hello.js';
 import { decodeSslSession } from '../wire/ssl-session.js';
 import { attachConnection, type ResumptionConnection, type ResumptionWay } from './connection.js';
-import type { TicketJudgement, TicketMode } from './ticket-mode.js';
+import type { TicketJudgement } from './ticket-judgement.js';
+import type { TicketMode } from './ticket-mode.js';
 import type { Twin } from './ticket-twins.js';
 
 /** More than OpenSSL makes for one handshake; a bound all the same. */

@@ -9,7 +9,7 @@
 import { randomBytes } from 'node:crypto';
 
 /** What one ticket is sealed or opened with, all of 16 bytes. */
-export interface TicketKeyMaterial {
+interface TicketKeyMaterial {
   readonly name: Buffer;
   readonly hmacKey: Buffer;
   readonly aesKey: Buffer;

@@ -4,7 +4,6 @@ import { randomBytes } from 'node:crypto';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Server } from 'node:tls';
-import type { NotResumedReason } from '../guard/resumption-rules.js';
 import type { SessionIdContextGuard } from '../guard/session-id-context-guard.js';
 import { judgeTicket } from '../guard/ticket-rules.js';
 import type { TicketKey } from '../tickets/ticket-key.js';
@@ -14,15 +13,13 @@ import type { ClientHello } from '../wire/client-hello.js';
 import type { ContextRegistry } from './context-registry.js';
 import * as node from './node-tls-server.js';
 import { type SecureSettings, settingsOf } from './secure-options.js';
+import { CLEAR_BYTES, judgementOf, PART_BYTES, refuse, type TicketJudgement } from './ticket-judgement.js';
 import { setTicketKeyCallback, type TicketKeySource } from './ticket-key-callback.js';
 import { requireSafeTickets, requireSameCertificatePolicy } from './ticket-policy.js';
 import { type Twin, TwinPool } from './ticket-twins.js';
 
 /** Bytes of the keys that Node's callback takes: AES-128 and an HMAC key of 16 bytes, with their name. */
-export const NODE_KEY_BYTES = 48;
-/** Key name and initialization vector: what a ticket shows in clear (RFC 5077 §4). */
-const CLEAR_BYTES = 32;
-const PART_BYTES = 16;
+const NODE_KEY_BYTES = 48;
 
 /** What a TicketMode needs of its ServerResumption. */
 export interface TicketModeSetting {
@@ -42,17 +39,6 @@ export interface TicketPolicy {
   readonly requestCert: boolean;
   /** OpenSSL's context that the name chose; `undefined` when it is not known. */
   readonly nativeContext: object | undefined;
-}
-
-/** A ticket that a hello shows, judged before OpenSSL asks for its key. */
-export interface TicketJudgement {
-  /** Its key's name and its initialization vector. */
-  readonly clear: Buffer;
-  readonly tls13: boolean;
-  /** Why it is not to be opened; `undefined` when it may be. */
-  readonly refused: NotResumedReason | undefined;
-  /** Milliseconds since 1970 when the full handshake was that it descends from; of use when it is opened. */
-  readonly fullHandshakeTime: number;
 }
 
 /** The connection whose tickets come next, and what they say. */
@@ -311,23 +297,6 @@ export class TicketMode {
     if (sealing !== undefined && --sealing.left === 0) this.#sealing = undefined;
     return sealing;
   }
-}
-
-/** `undefined` when no connection may open such a ticket now, or one that may not shows it as well. */
-function judgementOf(open: Iterable<TicketJudgement>, name: Buffer, vector: Buffer): TicketJudgement | undefined {
-  let found: TicketJudgement | undefined;
-  for (const judgement of open) {
-    const { clear, refused } = judgement;
-    if (clear.compare(name, 0, PART_BYTES, 0, PART_BYTES) !== 0) continue;
-    if (clear.compare(vector, 0, PART_BYTES, PART_BYTES, CLEAR_BYTES) !== 0) continue;
-    if (refused !== undefined) return undefined;
-    found = judgement;
-  }
-  return found;
-}
-
-function refuse(ticket: Buffer, tls13: boolean, refused: NotResumedReason): TicketJudgement {
-  return { clear: ticket.subarray(0, CLEAR_BYTES), tls13, refused, fullHandshakeTime: 0 };
 }
 
 function isUsable(key: TicketKey): boolean {

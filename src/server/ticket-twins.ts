@@ -5,8 +5,8 @@
 
 import type { SecureContext, Server } from 'node:tls';
 import { nativeContextOf, twinOfDefaultContext } from './node-tls-server.js';
+import type { TicketJudgement } from './ticket-judgement.js';
 import { setTicketKeyCallback, type TicketKeySource } from './ticket-key-callback.js';
-import type { TicketJudgement } from './ticket-mode.js';
 
 /** Virtual hosts whose handshakes can be under way at once; those of more make no ticket. */
 const MAX_TWINS = 64;

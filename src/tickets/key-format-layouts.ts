@@ -8,7 +8,7 @@ import { KEY_NAME_BYTES, TicketKey } from './ticket-key.js';
  */
 export type TicketKeyFormat = 'node' | 'nginx' | 'haproxy' | 'apache' | 'ats';
 
-export type KeyBytes = 48 | 80;
+type KeyBytes = 48 | 80;
 
 export interface KeyLayout {
   /** What a key may be long. */

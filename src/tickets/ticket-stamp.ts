@@ -8,7 +8,7 @@ import { writeRandom } from './codec-random.js';
 import type { TicketKey } from './ticket-key.js';
 
 /** Bytes of an initialization vector, and so of a stamp. */
-export const STAMP_BYTES = 16;
+const STAMP_BYTES = 16;
 
 /** Bytes of a context that a stamp has room for. */
 const TAG_BYTES = 6;
