@@ -1,6 +1,6 @@
 /** When a session that was found must not be answered, so that a handshake goes on in full instead of failing. */
 
-import type { ClientHello } from '../wire/client-hello.js';
+import type { ClientHelloView } from '../wire/client-hello-view.js';
 import type { SslSession } from '../wire/ssl-session.js';
 
 /** Why a connection did not resume. */
@@ -51,15 +51,15 @@ export interface ResumptionOffer {
  * What the client offers to resume. In TLS 1.3 that is its first 32-byte PSK identity only: OpenSSL asks for each
  * such identity in turn and takes whatever it is given for it.
  */
-export function findOffer(hello: ClientHello, tls13: boolean): ResumptionOffer | NotResumedReason {
-  if (tls13 && hello.supportedVersions.includes(TLS_1_3)) {
-    const offered = hello.pskIdentities.find(({ identity }) => identity.length === 32);
-    if (offered === undefined) return 'not-offered';
-    if (!hello.pskKeyExchangeModes.includes(PSK_DHE_KE)) return 'no-psk-dhe-ke';
-    if (hello.sessionId.length === 0) return 'no-legacy-session-id';
-    return { protocolVersion: TLS_1_3, sessionId: offered.identity };
+export function findOffer(hello: ClientHelloView, tls13: boolean): ResumptionOffer | NotResumedReason {
+  if (tls13 && hello.offersVersion(TLS_1_3)) {
+    const sessionId = hello.pskIdentityOf(32);
+    if (sessionId === undefined) return 'not-offered';
+    if (!hello.offersPskKeyExchangeMode(PSK_DHE_KE)) return 'no-psk-dhe-ke';
+    if (hello.sessionIdLength === 0) return 'no-legacy-session-id';
+    return { protocolVersion: TLS_1_3, sessionId };
   }
-  if (hello.sessionId.length === 0) return 'not-offered';
+  if (hello.sessionIdLength === 0) return 'not-offered';
   return { protocolVersion: TLS_1_2, sessionId: hello.sessionId };
 }
 
@@ -70,14 +70,14 @@ export function findOffer(hello: ClientHello, tls13: boolean): ResumptionOffer |
  * @returns `undefined` when the session may be answered
  */
 export function refusal(
-  hello: ClientHello,
+  hello: ClientHelloView,
   session: SslSession | undefined,
   offer: ResumptionOffer,
   requestCert: boolean,
 ): NotResumedReason | undefined {
   if (session === undefined) return 'unreadable-session';
   if (session.protocolVersion !== offer.protocolVersion) return 'protocol-version';
-  if (!hello.cipherSuites.includes(session.cipherSuite)) return 'cipher-suite';
+  if (!hello.offersCipherSuite(session.cipherSuite)) return 'cipher-suite';
   if (offer.protocolVersion === TLS_1_2 && session.extendedMasterSecret !== hello.extendedMasterSecret) {
     return 'extended-master-secret';
   }

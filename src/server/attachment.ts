@@ -6,7 +6,7 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { SecureContext, SecureContextOptions, Server, TLSSocket } from 'node:tls';
 import { ResumptionError } from '../errors.js';
-import { type ClientHello, parseOwnMessage } from '../wire/client-hello.js';
+import { type ClientHelloView, viewClientHello } from '../wire/client-hello-view.js';
 import type { ContextRegistry } from './context-registry.js';
 import {
   ContextMemory,
@@ -122,7 +122,7 @@ export class Attachment {
   };
 
   readonly #onHello = (held: HeldConnection, message: Buffer | undefined): void => {
-    const hello = message === undefined ? undefined : parseOwnMessage(message);
+    const hello = message === undefined ? undefined : viewClientHello(message);
     const ask = this.#setting.secured.serverNameCallback;
     if (ask === undefined || hello?.servername === undefined) {
       this.#begin(held, hello, this.#policyOf(this.#contextFor(hello?.servername)));
@@ -141,7 +141,7 @@ export class Attachment {
     }
   };
 
-  #begin(held: HeldConnection, hello: ClientHello | undefined, policy: HandshakePolicy): void {
+  #begin(held: HeldConnection, hello: ClientHelloView | undefined, policy: HandshakePolicy): void {
     if (!held.release()) return;
     const { socket } = held;
     const handshake = new Handshake(this.#setting, hello, policy);

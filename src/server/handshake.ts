@@ -13,9 +13,9 @@ import {
 } from '../guard/resumption-rules.js';
 import type { SessionIdContextGuard, SessionPolicy } from '../guard/session-id-context-guard.js';
 import { isPromise, type MaybePromise } from '../stores/session-store.js';
-import type { ClientHello } from '../wire/client-hello.js';
+import type { ClientHelloView } from '../wire/client-hello-view.js';
 import { decodeSslSession } from '../wire/ssl-session.js';
-import { attachConnection, type ResumptionConnection } from './connection.js';
+import { attachOutcome, HandshakeOutcome } from './connection.js';
 
 /** More than OpenSSL makes for one handshake; a bound all the same. */
 const MAX_NEW_SESSIONS = 8;
@@ -81,7 +81,7 @@ type SessionTimes = Pick<SessionEntry, 'fullHandshakeTime' | 'expiresAt'>;
 type Found = SessionEntry | Loan | undefined;
 
 export class Handshake extends AsyncResource {
-  readonly hello: ClientHello | undefined;
+  readonly hello: ClientHelloView | undefined;
   readonly policy: HandshakePolicy;
   readonly #setting: HandshakeSetting;
   readonly #sessionPolicy: SessionPolicy;
@@ -99,7 +99,7 @@ export class Handshake extends AsyncResource {
   #answering = false;
   #over = false;
 
-  constructor(setting: HandshakeSetting, hello: ClientHello | undefined, policy: HandshakePolicy) {
+  constructor(setting: HandshakeSetting, hello: ClientHelloView | undefined, policy: HandshakePolicy) {
     super('TLSRESUMPTION', { requireManualDestroy: true });
     this.#setting = setting;
     this.hello = hello;
@@ -188,7 +188,7 @@ export class Handshake extends AsyncResource {
     const { guard, clock } = this.#setting;
     if (!this.#current()) return 'unknown';
     if (!guard.withinChainAge(entry.fullHandshakeTime, clock())) return 'chain-too-old';
-    return refusal(this.hello as ClientHello, decodeSslSession(entry.session), offer, this.policy.requestCert);
+    return refusal(this.hello as ClientHelloView, decodeSslSession(entry.session), offer, this.policy.requestCert);
   }
 
   /** Whether the context that was computed from the hello is still the one that a hello would get now. */
@@ -224,21 +224,15 @@ export class Handshake extends AsyncResource {
       ((socket as { servername?: string | false | null }).servername || undefined) === this.hello?.servername;
     // Measured: a resumed TLS 1.2 connection has no name to compare, and no second hello to change it in.
     if (resumed && this.#tls13 && !nameKept) return false;
-    attachConnection(socket, this.#report(resumed));
+    attachOutcome(socket, this.#outcome(resumed));
     if (resumed || nameKept) this.#lifetime = this.#lifetimeOfSessions(socket, resumed);
     this.#keepWaiting();
     return true;
   }
 
-  #report(resumed: boolean): ResumptionConnection {
-    return {
-      hello: this.hello,
-      servername: this.hello?.servername,
-      resumed,
-      way: resumed ? (this.#tls13 ? 'stateful-ticket' : 'session-id') : null,
-      reason: resumed ? null : this.#reason,
-      policy: this.#sessionPolicy,
-    };
+  #outcome(resumed: boolean): HandshakeOutcome {
+    const way = resumed ? (this.#tls13 ? 'stateful-ticket' : 'session-id') : null;
+    return new HandshakeOutcome(this.hello, way, resumed ? null : this.#reason, this.#sessionPolicy);
   }
 
   /** `undefined` when no session of this connection may be kept. */
