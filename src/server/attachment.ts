@@ -15,7 +15,7 @@ import {
   type HandshakeSetting,
   type ServerNameAnswer,
 } from './handshake.js';
-import { type HeldConnection, HelloGate } from './hello-gate.js';
+import { HeldConnection, HelloGate } from './hello-gate.js';
 import * as node from './node-tls-server.js';
 import { overrideMethod } from './override-method.js';
 import { type SecuredOptions, settingsOf } from './secure-options.js';
@@ -48,7 +48,11 @@ export class Attachment {
     this.#server = server;
     this.#setting = setting;
     const limits = { maxBytes: setting.maxHelloBytes, timeout: setting.secured.handshakeTimeout };
-    this.#gate = new HelloGate(limits, { hello: this.#onHello, accept: (socket) => this.#accept(socket) });
+    this.#gate = new HelloGate(limits, {
+      hello: this.#onHello,
+      accept: (socket) => this.#accept(socket),
+      closed: (id) => this.#forget(id),
+    });
     const moved = node.moveConnectionListener(server, this.#onConnection);
     if (moved === undefined) {
       throw new ResumptionError(
@@ -117,7 +121,8 @@ export class Attachment {
 
   readonly #onConnection = (socket: Duplex): void => {
     const bytes = !socket.readableObjectMode && socket.readableEncoding === null;
-    if (bytes && this.#gate.size < this.#setting.maxWaitingHellos) this.#gate.hold(socket);
+    const room = this.#gate.size < this.#setting.maxWaitingHellos;
+    if (bytes && room && !HeldConnection.has(socket)) this.#gate.hold(socket);
     else this.#accept(socket);
   };
 
@@ -147,7 +152,7 @@ export class Attachment {
     const handshake = new Handshake(this.#setting, hello, policy);
     const id = handshake.asyncId();
     this.#handshakes.set(id, handshake);
-    held.closed = () => this.#forget(id);
+    held.handshake = id;
     // A stream of the application may never say that it is closed.
     if (!(socket instanceof Socket)) this.#unclosed.register(socket, id);
     this.#setting.cache.count('accept');
