@@ -35,7 +35,7 @@ export type NotResumedReason =
   | 'lookup-failed';
 
 const TLS_1_2 = 0x0303;
-const TLS_1_3 = 0x0304;
+export const TLS_1_3 = 0x0304;
 /** PskKeyExchangeMode psk_dhe_ke, RFC 8446 §4.2.9. */
 const PSK_DHE_KE = 1;
 /** OpenSSL's X509_V_OK. */

@@ -2,7 +2,7 @@
 
 import type { NotResumedReason } from '../guard/resumption-rules.js';
 import type { SessionPolicy } from '../guard/session-id-context-guard.js';
-import { type ClientHello, readOut } from '../wire/client-hello.js';
+import { type ClientHello, parseOwnMessage } from '../wire/client-hello.js';
 import type { ClientHelloView } from '../wire/client-hello-view.js';
 
 /**
@@ -29,9 +29,9 @@ export interface ResumptionConnection {
   readonly policy: SessionPolicy;
 }
 
-/** How a handshake went. Few applications ask: what they get is made when they do. */
+/** How a handshake went. Few applications ask: what they get is made of the hello's bytes when they do. */
 export class HandshakeOutcome {
-  readonly #hello: ClientHelloView | undefined;
+  readonly #message: Buffer | undefined;
   readonly #way: ResumptionWay | null;
   readonly #reason: NotResumedReason | null;
   readonly #policy: SessionPolicy;
@@ -44,7 +44,7 @@ export class HandshakeOutcome {
     reason: NotResumedReason | null,
     policy: SessionPolicy,
   ) {
-    this.#hello = hello;
+    this.#message = hello?.message;
     this.#way = way;
     this.#reason = reason;
     this.#policy = policy;
@@ -52,8 +52,8 @@ export class HandshakeOutcome {
 
   get connection(): ResumptionConnection {
     this.#connection ??= {
-      hello: this.#hello && readOut(this.#hello),
-      servername: this.#hello?.servername,
+      hello: this.#message && parseOwnMessage(this.#message),
+      servername: this.#policy.servername,
       resumed: this.#way !== null,
       way: this.#way,
       reason: this.#reason,

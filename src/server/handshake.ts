@@ -10,6 +10,7 @@ import {
   type NotResumedReason,
   type ResumptionOffer,
   refusal,
+  TLS_1_3,
 } from '../guard/resumption-rules.js';
 import type { SessionIdContextGuard, SessionPolicy } from '../guard/session-id-context-guard.js';
 import { isPromise, type MaybePromise } from '../stores/session-store.js';
@@ -211,9 +212,9 @@ export class Handshake extends AsyncResource {
   /** The handshake is complete; returns false when the connection must not go on. */
   complete(socket: TLSSocket): boolean {
     this.#over = true;
-    this.#tls13 = socket.getProtocol() === 'TLSv1.3';
     const { cache } = this.#setting;
     const resumed = socket.isSessionReused();
+    this.#tls13 = this.#agreedOnTls13(socket, resumed);
     cache.count('acceptGood');
     if (resumed) {
       cache.count('hit');
@@ -228,6 +229,13 @@ export class Handshake extends AsyncResource {
     if (resumed || nameKept) this.#lifetime = this.#lifetimeOfSessions(socket, resumed);
     this.#keepWaiting();
     return true;
+  }
+
+  /** A session is resumed under the version that it was made under: then there is no need to ask for it. */
+  #agreedOnTls13(socket: TLSSocket, resumed: boolean): boolean {
+    const offer = this.#offer;
+    if (resumed && this.#answered !== undefined && typeof offer === 'object') return offer.protocolVersion === TLS_1_3;
+    return socket.getProtocol() === 'TLSv1.3';
   }
 
   #outcome(resumed: boolean): HandshakeOutcome {

@@ -86,16 +86,7 @@ export function parseClientHello(bytes: Uint8Array): ClientHello | undefined {
  */
 export function parseOwnMessage(message: Buffer): ClientHello | undefined {
   const hello = viewClientHello(message);
-  return hello && readOut(hello);
-}
-
-/**
- * All that the view shows, as values.
- *
- * @internal
- */
-export function readOut(hello: ClientHelloView): ClientHello {
-  return new ParsedClientHello(hello);
+  return hello && new ParsedClientHello(hello);
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {
