@@ -6,6 +6,9 @@
  * slot numbers and must not use one after `remove`.
  */
 
+// The global of that name is an accessor.
+import { Buffer } from 'node:buffer';
+
 /** Slot numbers are `chunk << SLOT_BITS | position`. */
 const SLOT_BITS = 12;
 const MAX_SLOTS = 1 << SLOT_BITS;

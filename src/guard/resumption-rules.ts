@@ -1,6 +1,6 @@
 /** When a session that was found must not be answered, so that a handshake goes on in full instead of failing. */
 
-import type { ClientHello } from '../wire/client-hello.js';
+import type { ClientHelloView } from '../wire/client-hello-view.js';
 import type { SslSession } from '../wire/ssl-session.js';
 
 /** Why a connection did not resume. */
@@ -39,7 +39,7 @@ export type NotResumedReason =
   | 'lookup-failed';
 
 const TLS_1_2 = 0x0303;
-const TLS_1_3 = 0x0304;
+export const TLS_1_3 = 0x0304;
 /** PskKeyExchangeMode psk_dhe_ke, RFC 8446 §4.2.9. */
 const PSK_DHE_KE = 1;
 /** OpenSSL's X509_V_OK. */
@@ -52,23 +52,23 @@ export interface ResumptionOffer {
 }
 
 /** Whether a server that speaks TLS 1.3, or does not, answers a hello with it. */
-export function agreesOnTls13(hello: ClientHello, tls13: boolean): boolean {
-  return tls13 && hello.supportedVersions.includes(TLS_1_3);
+export function agreesOnTls13(hello: ClientHelloView, tls13: boolean): boolean {
+  return tls13 && hello.offersVersion(TLS_1_3);
 }
 
 /**
  * What the client offers to resume. In TLS 1.3 that is its first 32-byte PSK identity only: OpenSSL asks for each
  * such identity in turn and takes whatever it is given for it.
  */
-export function findOffer(hello: ClientHello, tls13: boolean): ResumptionOffer | NotResumedReason {
+export function findOffer(hello: ClientHelloView, tls13: boolean): ResumptionOffer | NotResumedReason {
   if (agreesOnTls13(hello, tls13)) {
-    const offered = hello.pskIdentities.find(({ identity }) => identity.length === 32);
-    if (offered === undefined) return 'not-offered';
-    if (!hello.pskKeyExchangeModes.includes(PSK_DHE_KE)) return 'no-psk-dhe-ke';
-    if (hello.sessionId.length === 0) return 'no-legacy-session-id';
-    return { protocolVersion: TLS_1_3, sessionId: offered.identity };
+    const sessionId = hello.pskIdentityOf(32);
+    if (sessionId === undefined) return 'not-offered';
+    if (!hello.offersPskKeyExchangeMode(PSK_DHE_KE)) return 'no-psk-dhe-ke';
+    if (hello.sessionIdLength === 0) return 'no-legacy-session-id';
+    return { protocolVersion: TLS_1_3, sessionId };
   }
-  if (hello.sessionId.length === 0) return 'not-offered';
+  if (hello.sessionIdLength === 0) return 'not-offered';
   return { protocolVersion: TLS_1_2, sessionId: hello.sessionId };
 }
 
@@ -79,14 +79,14 @@ export function findOffer(hello: ClientHello, tls13: boolean): ResumptionOffer |
  * @returns `undefined` when the session may be answered
  */
 export function refusal(
-  hello: ClientHello,
+  hello: ClientHelloView,
   session: SslSession | undefined,
   offer: ResumptionOffer,
   requestCert: boolean,
 ): NotResumedReason | undefined {
   if (session === undefined) return 'unreadable-session';
   if (session.protocolVersion !== offer.protocolVersion) return 'protocol-version';
-  if (!hello.cipherSuites.includes(session.cipherSuite)) return 'cipher-suite';
+  if (!hello.offersCipherSuite(session.cipherSuite)) return 'cipher-suite';
   if (offer.protocolVersion === TLS_1_2 && session.extendedMasterSecret !== hello.extendedMasterSecret) {
     return 'extended-master-secret';
   }

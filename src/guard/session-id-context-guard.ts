@@ -4,6 +4,7 @@
  * @module
  */
 
+import { Buffer } from 'node:buffer';
 import { createHash, hash as hashOnce, randomBytes } from 'node:crypto';
 import { channel } from 'node:diagnostics_channel';
 import { outOfRange, requireBytes, requireNumber, requireObject, requireString, wrongType } from '../arguments.js';
@@ -22,7 +23,10 @@ const rotated = channel('tls-resumption:rotated');
 
 /** Through a string: a Buffer from OpenSSL is an allocation of its own, and costs several times as much. */
 function sha256(bytes: Uint8Array): Buffer {
-  return Buffer.from(hashOnce('sha256', bytes, 'binary'), 'latin1');
+  const text = hashOnce('sha256', bytes, 'binary');
+  const digest = Buffer.allocUnsafe(DIGEST_LENGTH);
+  for (let i = 0; i < DIGEST_LENGTH; i++) digest[i] = text.charCodeAt(i);
+  return digest;
 }
 
 /** What a connection was asked for and how the server was configured when it answered. */

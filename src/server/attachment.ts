@@ -6,7 +6,7 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { SecureContext, SecureContextOptions, Server, TLSSocket } from 'node:tls';
 import { ResumptionError } from '../errors.js';
-import { type ClientHello, parseOwnMessage } from '../wire/client-hello.js';
+import { type ClientHelloView, viewClientHello } from '../wire/client-hello-view.js';
 import type { ContextRegistry } from './context-registry.js';
 import {
   ContextMemory,
@@ -15,7 +15,7 @@ import {
   type HandshakeSetting,
   type ServerNameAnswer,
 } from './handshake.js';
-import { type HeldConnection, HelloGate } from './hello-gate.js';
+import { HeldConnection, HelloGate } from './hello-gate.js';
 import * as node from './node-tls-server.js';
 import { overrideMethod } from './override-method.js';
 import { type SecuredOptions, settingsOf } from './secure-options.js';
@@ -48,7 +48,11 @@ export class Attachment {
     this.#server = server;
     this.#setting = setting;
     const limits = { maxBytes: setting.maxHelloBytes, timeout: setting.secured.handshakeTimeout };
-    this.#gate = new HelloGate(limits, { hello: this.#onHello, accept: (socket) => this.#accept(socket) });
+    this.#gate = new HelloGate(limits, {
+      hello: this.#onHello,
+      accept: (socket) => this.#accept(socket),
+      closed: (id) => this.#forget(id),
+    });
     const moved = node.moveConnectionListener(server, this.#onConnection);
     if (moved === undefined) {
       throw new ResumptionError(
@@ -123,7 +127,8 @@ export class Attachment {
 
   readonly #onConnection = (socket: Duplex): void => {
     const bytes = !socket.readableObjectMode && socket.readableEncoding === null;
-    if (bytes && this.#gate.size < this.#setting.maxWaitingHellos) this.#gate.hold(socket);
+    const room = this.#gate.size < this.#setting.maxWaitingHellos;
+    if (bytes && room && !HeldConnection.has(socket)) this.#gate.hold(socket);
     else if (this.#setting.tickets === undefined) this.#accept(socket);
     else this.#acceptUnread(socket);
   };
@@ -135,7 +140,7 @@ export class Attachment {
   }
 
   readonly #onHello = (held: HeldConnection, message: Buffer | undefined): void => {
-    const hello = message === undefined ? undefined : parseOwnMessage(message);
+    const hello = message === undefined ? undefined : viewClientHello(message);
     const ask = this.#setting.secured.serverNameCallback;
     if (ask === undefined || hello?.servername === undefined) {
       this.#begin(held, hello, this.#policyOf(this.#contextFor(hello?.servername)));
@@ -154,13 +159,12 @@ export class Attachment {
     }
   };
 
-  #begin(held: HeldConnection, hello: ClientHello | undefined, policy: HandshakePolicy): void {
+  #begin(held: HeldConnection, hello: ClientHelloView | undefined, policy: HandshakePolicy): void {
     if (!held.release()) return;
-    const id = this.#handshake(held.socket, hello, policy);
-    held.closed = () => this.#forget(id);
+    held.handshake = this.#handshake(held.socket, hello, policy);
   }
 
-  #handshake(socket: Duplex, hello: ClientHello | undefined, policy: HandshakePolicy): number {
+  #handshake(socket: Duplex, hello: ClientHelloView | undefined, policy: HandshakePolicy): number {
     const handshake = new Handshake(this.#setting, hello, policy);
     const id = handshake.asyncId();
     this.#handshakes.set(id, handshake);

@@ -2,7 +2,8 @@
 
 import type { NotResumedReason } from '../guard/resumption-rules.js';
 import type { SessionPolicy } from '../guard/session-id-context-guard.js';
-import type { ClientHello } from '../wire/client-hello.js';
+import { type ClientHello, parseOwnMessage } from '../wire/client-hello.js';
+import type { ClientHelloView } from '../wire/client-hello-view.js';
 
 /**
  * How a session came back: by a TLS 1.2 session ID, by a TLS 1.3 ticket whose state the server keeps, or by a ticket
@@ -28,15 +29,49 @@ export interface ResumptionConnection {
   readonly policy: SessionPolicy;
 }
 
+/** How a handshake went. Few applications ask: what they get is made of the hello's bytes when they do. */
+export class HandshakeOutcome {
+  readonly #message: Buffer | undefined;
+  readonly #way: ResumptionWay | null;
+  readonly #reason: NotResumedReason | null;
+  readonly #policy: SessionPolicy;
+  #connection: ResumptionConnection | undefined;
+
+  /** @param way `null` when it did not resume */
+  constructor(
+    hello: ClientHelloView | undefined,
+    way: ResumptionWay | null,
+    reason: NotResumedReason | null,
+    policy: SessionPolicy,
+  ) {
+    this.#message = hello?.message;
+    this.#way = way;
+    this.#reason = reason;
+    this.#policy = policy;
+  }
+
+  get connection(): ResumptionConnection {
+    this.#connection ??= {
+      hello: this.#message && parseOwnMessage(this.#message),
+      servername: this.#policy.servername,
+      resumed: this.#way !== null,
+      way: this.#way,
+      reason: this.#reason,
+      policy: this.#policy,
+    };
+    return this.#connection;
+  }
+}
+
 /** Registered, so that the ESM and the CommonJS build of the library in one process find each other's. */
-const CONNECTION = Symbol.for('tls-resumption.connection');
+const OUTCOME = Symbol.for('tls-resumption.outcome');
 
-type Carrier = { [CONNECTION]?: ResumptionConnection };
+type Carrier = { [OUTCOME]?: HandshakeOutcome };
 
-export function attachConnection(socket: object, connection: ResumptionConnection): void {
-  (socket as Carrier)[CONNECTION] = connection;
+export function attachOutcome(socket: object, outcome: HandshakeOutcome): void {
+  (socket as Carrier)[OUTCOME] = outcome;
 }
 
 export function connectionOf(socket: object): ResumptionConnection | undefined {
-  return (socket as Carrier)[CONNECTION];
+  return (socket as Carrier)[OUTCOME]?.connection;
 }

@@ -12,12 +12,13 @@ import {
   type NotResumedReason,
   type ResumptionOffer,
   refusal,
+  TLS_1_3,
 } from '../guard/resumption-rules.js';
 import type { SessionIdContextGuard, SessionPolicy } from '../guard/session-id-context-guard.js';
 import { isPromise, type MaybePromise } from '../stores/session-store.js';
-import type { ClientHello } from '../wire/client-hello.js';
+import type { ClientHelloView } from '../wire/client-hello-view.js';
 import { decodeSslSession } from '../wire/ssl-session.js';
-import { attachConnection, type ResumptionConnection, type ResumptionWay } from './connection.js';
+import { attachOutcome, HandshakeOutcome, type ResumptionWay } from './connection.js';
 import type { TicketJudgement } from './ticket-judgement.js';
 import type { TicketMode } from './ticket-mode.js';
 import type { Twin } from './ticket-twins.js';
@@ -90,7 +91,7 @@ type SessionTimes = Pick<SessionEntry, 'fullHandshakeTime' | 'expiresAt'>;
 type Found = SessionEntry | Loan | undefined;
 
 export class Handshake extends AsyncResource {
-  readonly hello: ClientHello | undefined;
+  readonly hello: ClientHelloView | undefined;
   readonly policy: HandshakePolicy;
   readonly #setting: HandshakeSetting;
   readonly #sessionPolicy: SessionPolicy;
@@ -110,7 +111,7 @@ export class Handshake extends AsyncResource {
   #answering = false;
   #over = false;
 
-  constructor(setting: HandshakeSetting, hello: ClientHello | undefined, policy: HandshakePolicy) {
+  constructor(setting: HandshakeSetting, hello: ClientHelloView | undefined, policy: HandshakePolicy) {
     super('TLSRESUMPTION', { requireManualDestroy: true });
     this.#setting = setting;
     this.hello = hello;
@@ -235,7 +236,7 @@ export class Handshake extends AsyncResource {
     const { guard, clock } = this.#setting;
     if (!this.#current()) return 'unknown';
     if (!guard.withinChainAge(entry.fullHandshakeTime, clock())) return 'chain-too-old';
-    return refusal(this.hello as ClientHello, decodeSslSession(entry.session), offer, this.policy.requestCert);
+    return refusal(this.hello as ClientHelloView, decodeSslSession(entry.session), offer, this.policy.requestCert);
   }
 
   /** Whether the context that was computed from the hello is still the one that a hello would get now. */
@@ -258,10 +259,10 @@ export class Handshake extends AsyncResource {
   /** The handshake is complete; returns false when the connection must not go on. */
   complete(socket: TLSSocket): boolean {
     this.#end();
-    this.#tls13 = socket.getProtocol() === 'TLSv1.3';
     const { cache } = this.#setting;
     // Node takes an external PSK for a session too.
     const resumed = socket.isSessionReused() && this.#offeredOne();
+    this.#tls13 = this.#agreedInFact(socket, resumed);
     cache.count('acceptGood');
     if (resumed) {
       cache.count('hit');
@@ -272,7 +273,7 @@ export class Handshake extends AsyncResource {
       ((socket as { servername?: string | false | null }).servername || undefined) === this.hello?.servername;
     // Measured: a resumed TLS 1.2 connection has no name to compare, and no second hello to change it in.
     if (resumed && this.#tls13 && !nameKept) return false;
-    attachConnection(socket, this.#report(resumed));
+    attachOutcome(socket, this.#outcome(resumed));
     if (resumed || nameKept) this.#lifetime = this.#lifetimeOfSessions(socket, resumed);
     if (this.#tls13) this.#stampTickets(resumed);
     this.#keepWaiting();
@@ -285,20 +286,25 @@ export class Handshake extends AsyncResource {
     return this.#judgement !== undefined && this.#judgement.refused === undefined;
   }
 
+  /** A session is resumed under the version that it was made under: then there is no need to ask for it. */
+  #agreedInFact(socket: TLSSocket, resumed: boolean): boolean {
+    const offer = this.#offer;
+    if (resumed && this.#answered !== undefined && typeof offer === 'object') return offer.protocolVersion === TLS_1_3;
+    return socket.getProtocol() === 'TLSv1.3';
+  }
+
   #way(): ResumptionWay {
     if (this.#setting.tickets === undefined) return this.#tls13 ? 'stateful-ticket' : 'session-id';
     return this.#answered === undefined ? 'ticket' : 'session-id';
   }
 
-  #report(resumed: boolean): ResumptionConnection {
-    return {
-      hello: this.hello,
-      servername: this.hello?.servername,
-      resumed,
-      way: resumed ? this.#way() : null,
-      reason: resumed ? null : this.#reason,
-      policy: this.#sessionPolicy,
-    };
+  #outcome(resumed: boolean): HandshakeOutcome {
+    return new HandshakeOutcome(
+      this.hello,
+      resumed ? this.#way() : null,
+      resumed ? null : this.#reason,
+      this.#sessionPolicy,
+    );
   }
 
   /** `undefined` when no session of this connection may be kept. */

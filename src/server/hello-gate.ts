@@ -1,7 +1,9 @@
 /** Holds a connection until its ClientHello is complete, then gives every byte back to the socket. */
 
+import { performance } from 'node:perf_hooks';
 import { Duplex } from 'node:stream';
 import { ClientHelloAssembler } from '../wire/client-hello.js';
+import { helloInFirstRecord } from '../wire/handshake-records.js';
 
 /** How much one connection may make us hold, and for how long. */
 export interface HelloLimits {
@@ -20,7 +22,12 @@ export interface HelloReceiver {
   hello(held: HeldConnection, message: Buffer | undefined): void;
   /** Node's own listener: makes a TLSSocket of the socket. */
   accept(socket: Duplex): void;
+  /** The socket has closed after it was released. */
+  closed(handshake: number): void;
 }
+
+/** The async ID of nothing. */
+const NO_HANDSHAKE = -1;
 
 /** The error of Node's own handshake timer, which does not run before Node has the socket. */
 function handshakeTimeout(): Error {
@@ -37,13 +44,43 @@ function failOverStandIn(receiver: HelloReceiver, error: Error | undefined): voi
   standIn.destroy(error);
 }
 
+/** Where the listeners, which are the same functions for all sockets, find what they are about. */
+const HELD = Symbol('held');
+
+type HeldSocket = Duplex & { [HELD]: HeldConnection | undefined };
+
+function onReadable(this: HeldSocket): void {
+  this[HELD]?.read();
+}
+
+function onEnd(this: HeldSocket): void {
+  this[HELD]?.end();
+}
+
+function onError(this: HeldSocket, error: Error): void {
+  this[HELD]?.error(error);
+}
+
+function onClose(this: HeldSocket): void {
+  const held = this[HELD];
+  // A closed socket lives until a major collection, held by handles of Node's; this need not live that long.
+  this[HELD] = undefined;
+  held?.close();
+}
+
+/** For what waits until the code that runs now is done: a tick would make Node look through rejected promises as well. */
+const soon = Promise.resolve();
+
 /** A connection between `connection` and the moment that Node's own listener gets it. */
 export class HeldConnection {
   readonly socket: Duplex;
   /** Milliseconds, on the clock of {@link HelloGate}. */
   readonly deadline: number;
-  /** Called when the socket closes after it was released. */
-  closed: (() => void) | undefined;
+  /** Its neighbours among those that wait: the gate's. */
+  older: HeldConnection | undefined;
+  newer: HeldConnection | undefined;
+  /** What {@link HelloReceiver.closed} is called with. */
+  handshake = NO_HANDSHAKE;
   readonly #gate: HelloGate;
   #assembler: ClientHelloAssembler | undefined;
   #state: 'reading' | 'held' | 'gone' = 'reading';
@@ -52,15 +89,20 @@ export class HeldConnection {
     this.socket = socket;
     this.deadline = deadline;
     this.#gate = gate;
-    this.#assembler = new ClientHelloAssembler(gate.limits.maxBytes);
-    socket.on('readable', this.#onReadable);
+    (socket as HeldSocket)[HELD] = this;
+    socket.on('readable', onReadable);
     // These two stay: taking listeners off costs more than they do.
-    socket.on('error', this.#onError);
-    socket.on('close', this.#onClose);
+    socket.on('error', onError);
+    socket.on('close', onClose);
     // Otherwise an end closes the socket of itself.
-    if (socket.allowHalfOpen) socket.on('end', this.#onEnd);
+    if (socket.allowHalfOpen) socket.on('end', onEnd);
     // By then all listeners of `connection` have run, and no byte has come.
-    process.nextTick(this.#yieldToReader);
+    void soon.then(() => this.#lookForReader());
+  }
+
+  /** Whether a gate holds the socket or has held it: of a second one, the first's listeners would know nothing. */
+  static has(socket: Duplex): boolean {
+    return (socket as HeldSocket)[HELD] !== undefined;
   }
 
   /**
@@ -70,7 +112,7 @@ export class HeldConnection {
    */
   release(): boolean {
     if (this.#state === 'gone') return false;
-    if (this.#state === 'reading') this.#putBack();
+    if (this.#state === 'reading') this.#putBack(this.#assembler?.handedOn());
     this.#leave();
     return true;
   }
@@ -83,13 +125,12 @@ export class HeldConnection {
   }
 
   /** An application that reads the socket itself, or made it give text, gets nothing of it beside Node alone either. */
-  readonly #yieldToReader = (): void => {
+  #lookForReader(): void {
     const read = this.socket.listenerCount('data') > 0 || this.socket.readableEncoding !== null;
-    if (read && this.#state === 'reading') this.#gate.receiver.hello(this, undefined);
-  };
+    if (read) process.nextTick(() => this.#state === 'reading' && this.#gate.receiver.hello(this, undefined));
+  }
 
-  readonly #onReadable = (): void => {
-    const assembler = this.#assembler as ClientHelloAssembler;
+  read(): void {
     let chunk: Buffer | string | null = this.socket.read();
     while (chunk !== null) {
       // Made to give text after all: what is lost already cannot be given back.
@@ -97,37 +138,47 @@ export class HeldConnection {
         this.socket.destroy();
         return;
       }
-      const state = assembler.push(chunk);
-      if (state !== 'incomplete') {
-        this.#putBack();
-        this.#gate.receiver.hello(this, state === 'complete' ? assembler.message : undefined);
-        return;
-      }
+      if (this.#take(chunk)) return;
       chunk = this.socket.read();
     }
-  };
+  }
+
+  /** @returns whether it is known now what the connection begins with */
+  #take(chunk: Buffer): boolean {
+    const { maxBytes } = this.#gate.limits;
+    let message = this.#assembler === undefined ? helloInFirstRecord(chunk, maxBytes) : undefined;
+    if (message !== undefined) this.#putBack(chunk);
+    else {
+      this.#assembler ??= new ClientHelloAssembler(maxBytes);
+      const state = this.#assembler.push(chunk);
+      if (state === 'incomplete') return false;
+      this.#putBack(this.#assembler.handedOn());
+      if (state === 'complete') message = this.#assembler.message;
+      this.#assembler = undefined;
+    }
+    this.#gate.receiver.hello(this, message);
+    return true;
+  }
 
   /** Bytes in the buffer also keep an end that follows them from being announced before Node has them. */
-  #putBack(): void {
+  #putBack(bytes: Buffer | undefined): void {
     this.#state = 'held';
-    this.socket.removeListener('readable', this.#onReadable);
-    const bytes = this.#assembler?.handedOn();
-    this.#assembler = undefined;
+    this.socket.removeListener('readable', onReadable);
     if (bytes !== undefined && bytes.length > 0 && !this.socket.readableEnded) this.socket.unshift(bytes);
   }
 
-  readonly #onEnd = (): void => {
+  end(): void {
     if (this.release()) this.#gate.receiver.accept(this.socket);
-  };
+  }
 
-  readonly #onError = (error: Error): void => {
+  error(error: Error): void {
     if (this.#state !== 'gone') this.#lost(error);
-  };
+  }
 
-  readonly #onClose = (): void => {
-    if (this.#state === 'gone') this.closed?.();
+  close(): void {
+    if (this.#state === 'gone') this.#gate.receiver.closed(this.handshake);
     else this.#lost(undefined);
-  };
+  }
 
   #lost(error: Error | undefined): void {
     this.#leave();
@@ -135,10 +186,10 @@ export class HeldConnection {
   }
 
   #leave(): void {
-    if (this.#state === 'reading') this.socket.removeListener('readable', this.#onReadable);
+    if (this.#state === 'reading') this.socket.removeListener('readable', onReadable);
     this.#state = 'gone';
     this.#assembler = undefined;
-    if (this.socket.allowHalfOpen) this.socket.removeListener('end', this.#onEnd);
+    if (this.socket.allowHalfOpen) this.socket.removeListener('end', onEnd);
     this.#gate.left(this);
   }
 }
@@ -147,8 +198,10 @@ export class HeldConnection {
 export class HelloGate {
   readonly limits: HelloLimits;
   readonly receiver: HelloReceiver;
-  /** Oldest first: every connection waits equally long. */
-  readonly #held = new Set<HeldConnection>();
+  /** Every connection waits equally long: the oldest is the next whose time is over. */
+  #oldest: HeldConnection | undefined;
+  #newest: HeldConnection | undefined;
+  #size = 0;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(limits: HelloLimits, receiver: HelloReceiver) {
@@ -157,29 +210,42 @@ export class HelloGate {
   }
 
   get size(): number {
-    return this.#held.size;
+    return this.#size;
   }
 
   hold(socket: Duplex): void {
-    const deadline = performance.now() + this.limits.timeout;
-    this.#held.add(new HeldConnection(socket, this, deadline));
+    const held = new HeldConnection(socket, this, performance.now() + this.limits.timeout);
+    held.older = this.#newest;
+    if (this.#newest === undefined) this.#oldest = held;
+    else this.#newest.newer = held;
+    this.#newest = held;
+    this.#size++;
     this.#timer ??= setTimeout(this.#sweep, this.limits.timeout).unref();
   }
 
   left(held: HeldConnection): void {
-    this.#held.delete(held);
+    const { older, newer } = held;
+    if (older === undefined) this.#oldest = newer;
+    else older.newer = newer;
+    if (newer === undefined) this.#newest = older;
+    else newer.older = older;
+    held.older = undefined;
+    held.newer = undefined;
+    this.#size--;
   }
 
   /** Hands every connection that waits to Node as it is. */
   open(): void {
     clearTimeout(this.#timer);
-    for (const held of [...this.#held]) if (held.release()) this.receiver.accept(held.socket);
+    for (let held = this.#oldest; held !== undefined; held = this.#oldest) {
+      if (held.release()) this.receiver.accept(held.socket);
+    }
   }
 
   readonly #sweep = (): void => {
     this.#timer = undefined;
     const now = performance.now();
-    for (const held of [...this.#held]) {
+    for (let held = this.#oldest; held !== undefined; held = this.#oldest) {
       if (held.deadline > now) {
         this.#timer = setTimeout(this.#sweep, held.deadline - now + 1).unref();
         return;

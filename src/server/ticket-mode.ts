@@ -9,7 +9,7 @@ import { judgeTicket } from '../guard/ticket-rules.js';
 import type { TicketKey } from '../tickets/ticket-key.js';
 import { keyOfNextTicket, keyOfTicket, sealingKeyOf, type TicketKeyRing } from '../tickets/ticket-key-ring.js';
 import { sealStamp } from '../tickets/ticket-stamp.js';
-import type { ClientHello } from '../wire/client-hello.js';
+import type { ClientHelloView } from '../wire/client-hello-view.js';
 import type { ContextRegistry } from './context-registry.js';
 import * as node from './node-tls-server.js';
 import { type SecureSettings, settingsOf } from './secure-options.js';
@@ -123,7 +123,7 @@ export class TicketMode {
    *   whose they are, that of the virtual host does
    * @returns `undefined` when it shows none
    */
-  judge(hello: ClientHello, tls13: boolean, policy: TicketPolicy, context: Buffer): TicketJudgement | undefined {
+  judge(hello: ClientHelloView, tls13: boolean, policy: TicketPolicy, context: Buffer): TicketJudgement | undefined {
     const tickets = tls13 ? hello.pskIdentities.map(({ identity }) => identity) : [hello.sessionTicket];
     let judgement: TicketJudgement | undefined;
     for (const ticket of tickets) {
@@ -141,7 +141,7 @@ export class TicketMode {
 
   #judgeOne(
     ticket: Buffer,
-    hello: ClientHello,
+    hello: ClientHelloView,
     tls13: boolean,
     policy: TicketPolicy,
     context: Buffer,

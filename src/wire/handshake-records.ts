@@ -57,6 +57,19 @@ export function findClientHello(bytes: Uint8Array): MessageBytes | undefined {
   return recordEnd < bytes.length ? joinRecords(bytes) : undefined;
 }
 
+/**
+ * The ClientHello message that begins `chunk`, where the first record holds all of it, as nearly always: a view.
+ *
+ * @returns `undefined` for every other beginning: a message in several records or chunks, one of more than `maxBytes`
+ * with its header, anything else.
+ */
+export function helloInFirstRecord(chunk: Buffer, maxBytes: number): Buffer | undefined {
+  const payload = recordPayload(chunk, 0);
+  if (payload === undefined) return undefined;
+  const end = messageEnd(chunk, RECORD_HEADER, Math.min(RECORD_HEADER + payload, chunk.length));
+  return end !== undefined && end - RECORD_HEADER <= maxBytes ? chunk.subarray(RECORD_HEADER, end) : undefined;
+}
+
 function joinRecords(bytes: Uint8Array): MessageBytes | undefined {
   const joined = Buffer.allocUnsafe(bytes.length);
   let length = 0;

@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ClientHelloAssembler, type ClientHelloState } from '../../src/wire/client-hello.js';
+import { helloInFirstRecord } from '../../src/wire/handshake-records.js';
 import { buildHello, cutAt, record, toRecords, uint, vector } from '../support/hello-builder.js';
-import { captured, capturedHellos } from './captured.js';
+import { captured, capturedHellos, mutate, seeded } from './captured.js';
 
 const message = buildHello({ servername: 'a.test', sessionTicket: Buffer.alloc(200, 4) });
 const after = Buffer.from('140303000101170303000299', 'hex');
@@ -53,6 +54,45 @@ describe('a hello in one record', () => {
     }
   });
 });
+
+describe('the look at a first record', () => {
+  it.each(capturedHellos)('finds the hello of $client, and copies nothing', ({ bytes }) => {
+    expect(helloInFirstRecord(bytes, bytes.length - 5)).toEqual(bytes.subarray(5));
+    expect(helloInFirstRecord(bytes, bytes.length - 5)?.buffer).toBe(bytes.buffer);
+    expect(helloInFirstRecord(bytes, bytes.length - 6)).toBeUndefined();
+  });
+
+  it('answers what an assembler does that gets the same chunk, or leaves it to one: 100 000 mutated hellos', () => {
+    const random = seeded(8449);
+    let found = 0;
+    for (let i = 0; i < 100_000; i++) {
+      const { bytes } = capturedHellos[i % capturedHellos.length]!;
+      const chunk = mutate(bytes, capturedHellos[random(capturedHellos.length)]!.bytes, random);
+      const maxBytes = 4 + random(2000);
+      const hello = helloInFirstRecord(chunk, maxBytes);
+      const assembler = new ClientHelloAssembler(maxBytes);
+      const complete = assembler.push(chunk) === 'complete';
+      const asItCame = complete && assembler.handedOn() === chunk;
+      if (hello === undefined ? asItCame && !spansRecords(chunk) : !asItCame || !hello.equals(assembler.message)) {
+        expect.fail(`${maxBytes} ${chunk.toString('hex')}`);
+      }
+      if (hello !== undefined) found++;
+    }
+    expect(found).toBeGreaterThan(10_000);
+  });
+
+  it('takes a message that ends before its record does, also when the rest is yet to come', () => {
+    const bytes = record(Buffer.concat([message, Buffer.alloc(100)]));
+    expect(helloInFirstRecord(bytes, 16_384)).toEqual(message);
+    expect(helloInFirstRecord(bytes.subarray(0, 5 + message.length), 16_384)).toEqual(message);
+    expect(helloInFirstRecord(bytes.subarray(0, 4 + message.length), 16_384)).toBeUndefined();
+  });
+});
+
+/** Whether the message at the beginning goes on behind its first record. */
+function spansRecords(chunk: Buffer): boolean {
+  return 4 + chunk.readUIntBE(6, 3) > chunk.readUInt16BE(3);
+}
 
 describe('any split into records and chunks', () => {
   const offsets = fc.array(fc.nat(message.length + 60), { maxLength: 20 });

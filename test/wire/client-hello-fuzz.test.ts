@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseClientHello, parseOwnMessage } from '../../src/wire/client-hello.js';
+import { viewClientHello } from '../../src/wire/client-hello-view.js';
 import { buildHello, type HelloSpec, record, toRecords } from '../support/hello-builder.js';
 import { capturedHellos, mutate, seeded } from './captured.js';
 import { referenceParse } from './reference-client-hello.js';
@@ -102,6 +103,34 @@ describe('the parser, whatever the bytes', () => {
       if (i % 8 === 0 && fingerprint(hello) !== fingerprint(again)) expect.fail(mutated.toString('hex'));
     }
     expect(wellFormed).toBeGreaterThan(10_000);
+  });
+
+  it('finds in place what is in the lists, in 40 000 mutated hellos', () => {
+    const random = seeded(7627);
+    let wellFormed = 0;
+    for (let i = 0; i < 40_000; i++) {
+      const { bytes } = capturedHellos[i % capturedHellos.length]!;
+      const mutated = mutate(bytes, capturedHellos[random(capturedHellos.length)]!.bytes, random).subarray(5);
+      const hello = parseOwnMessage(mutated);
+      const view = viewClientHello(mutated);
+      expect(view === undefined).toBe(hello === undefined);
+      if (hello === undefined || view === undefined) continue;
+      wellFormed++;
+      const suites = [...hello.cipherSuites, 0x1301, 0xc02f, random(0x10000)];
+      expect(suites.map((suite) => view.offersCipherSuite(suite))).toEqual(
+        suites.map((suite) => hello.cipherSuites.includes(suite)),
+      );
+      for (const version of [0x0303, 0x0304, ...hello.supportedVersions]) {
+        expect(view.offersVersion(version)).toBe(hello.supportedVersions.includes(version));
+      }
+      for (const mode of [0, 1, 2]) {
+        expect(view.offersPskKeyExchangeMode(mode)).toBe(hello.pskKeyExchangeModes.includes(mode));
+      }
+      const identity = hello.pskIdentities.find((psk) => psk.identity.length === 32)?.identity;
+      expect(view.pskIdentityOf(32)).toEqual(identity);
+      expect(view.sessionIdLength).toBe(hello.sessionId.length);
+    }
+    expect(wellFormed).toBeGreaterThan(2_000);
   });
 
   it('never throws on bytes that are nothing', () => {
