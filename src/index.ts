@@ -46,7 +46,7 @@ export {
 } from './stores/shared-state.js';
 export { Rfc5077Codec } from './tickets/rfc5077-codec.js';
 export { TicketCodec, type TicketCodecOptions } from './tickets/ticket-codec.js';
-export { TicketKey, type TicketKeyInput, type TicketKeyParts } from './tickets/ticket-key.js';
+export { TicketKey, type TicketKeyInput, type TicketKeyJson, type TicketKeyParts } from './tickets/ticket-key.js';
 export { formatTicketKeys, parseTicketKeys, type TicketKeyFormat } from './tickets/ticket-key-formats.js';
 export {
   type GeneratedKeysOptions,
@@ -56,6 +56,7 @@ export {
   type SecretKeysOptions,
   TicketKeyRing,
   type TicketKeyRingEvents,
+  type TicketKeyRingJson,
   type TicketKeyRingOptions,
   type TicketKeyRotation,
 } from './tickets/ticket-key-ring.js';

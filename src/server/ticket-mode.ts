@@ -78,7 +78,7 @@ export class TicketMode {
     this.#setting = setting;
     this.#twins = new TwinPool(server, (twin) => this.#sourceOfTwin(twin));
     this.requireSafe(settingsOf(server));
-    if (!setting.callback) setting.ring.on('rotate', this.#setOneKey);
+    if (!setting.callback) setting.ring.on('rotate', this.#setOneKey).on('dispose', this.#setOneKey);
   }
 
   /** Whether OpenSSL opens nothing that was not judged. */
@@ -110,7 +110,7 @@ export class TicketMode {
   /** From now on tickets are those of Node alone, with the keys that the server has. */
   detach(): void {
     this.#detached = true;
-    this.#setting.ring.off('rotate', this.#setOneKey);
+    this.#setting.ring.off('rotate', this.#setOneKey).off('dispose', this.#setOneKey);
     this.#open.clear();
     this.#twins.retire();
   }

@@ -17,13 +17,27 @@ export interface FetchedResponse {
   /** Of HTTP: 200 and others. */
   readonly status: number;
   /** The stream of what the server sends. */
-  readonly body: { getReader(): FetchedBodyReader } | null;
+  readonly body: FetchedBody | null;
+}
+
+/** What a store needs of a `ReadableStream`. */
+export interface FetchedBody {
+  /** Reads it from now on. */
+  getReader(): FetchedBodyReader;
+}
+
+/** A part of what the server sends. */
+export interface FetchedChunk {
+  /** Whether it is the end. */
+  readonly done: boolean;
+  /** Bytes. */
+  readonly value?: unknown;
 }
 
 /** What a store needs of the reader of a `ReadableStream`. */
 export interface FetchedBodyReader {
   /** The next bytes, or the end. */
-  read(): Promise<{ done: boolean; value?: unknown }>;
+  read(): Promise<FetchedChunk>;
   /** Reads no more. */
   cancel(): Promise<unknown>;
 }

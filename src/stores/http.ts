@@ -12,7 +12,7 @@ import { type FetchedResponse, type FetchLike, readObject, skipBody, writeObject
 import { withSeal } from './sealed-store.js';
 import type { SessionStore } from './session-store.js';
 
-export type { FetchedBodyReader, FetchedResponse, FetchLike } from './http-object.js';
+export type { FetchedBody, FetchedBodyReader, FetchedChunk, FetchedResponse, FetchLike } from './http-object.js';
 
 /** Options of {@link httpStore}. */
 export interface HttpStoreOptions {

@@ -10,10 +10,16 @@ import { closedError, engineError, strangeAnswer } from './engine-errors.js';
 import { withSeal } from './sealed-store.js';
 import type { SessionStore } from './session-store.js';
 
+/** What a `Keyv` has of a key. */
+export interface KeyvValue {
+  /** As it was set. */
+  readonly value?: unknown;
+}
+
 /** What a store needs of a `Keyv` (5.5 or later, 6); it need not be an instance of the class. */
 export interface KeyvLike {
   /** The value and when it is over, or nothing. */
-  getRaw(key: string): Promise<{ value?: unknown } | null | undefined>;
+  getRaw(key: string): Promise<KeyvValue | null | undefined>;
   /** Keeps a value for so many milliseconds; `false` when that failed. */
   set(key: string, value: string, ttl: number): Promise<unknown>;
   /** Forgets a key; `false` when there was nothing, or when that failed. */

@@ -59,13 +59,17 @@ export function encodeSession(session: Uint8Array, setAt: number, endsAt: number
   return record;
 }
 
-/** The session of a record that is not over; `'malformed'` for what cannot have been written by us. */
+/**
+ * A copy of the session of a record that is not over; `'malformed'` for what cannot have been written by us.
+ *
+ * @param record may be what the next read overwrites (`getBinaryFast`): its `length` is right, its `byteLength` not
+ */
 export function decodeSession(record: Uint8Array, now: number): Buffer | undefined | 'malformed' {
   const bytes = viewOf(record);
   if (bytes.length <= HEADER_BYTES) return 'malformed';
   const endsAt = bytes.readUIntBE(TIME_BYTES, TIME_BYTES);
   if (endsAt > now + FARTHEST_END) return 'malformed';
-  return now > endsAt ? undefined : bytes.subarray(HEADER_BYTES);
+  return now > endsAt ? undefined : Buffer.from(bytes.subarray(HEADER_BYTES));
 }
 
 /** Where a record is in `order`. */

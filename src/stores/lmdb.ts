@@ -221,7 +221,7 @@ class LmdbSessions implements LmdbStore {
 
   get(key: Uint8Array): Uint8Array | undefined {
     requireKey(key);
-    return this.#isOpen ? this.#read(key)?.session : undefined;
+    return this.#isOpen ? this.#read(key) : undefined;
   }
 
   set(key: Uint8Array, session: Uint8Array, timeout: number): Promise<void> {
@@ -271,7 +271,7 @@ class LmdbSessions implements LmdbStore {
   async #take(key: Buffer): Promise<Uint8Array | undefined> {
     await this.#writes.settled(key);
     for (let attempt = 0; attempt < MAX_TAKES && this.#closing === undefined; attempt++) {
-      const found = this.#read(key);
+      const found = this.#readEntry(key);
       if (found === undefined) return undefined;
       const { sessions, order } = this.#file.environment.tables;
       let taken: Promise<boolean> | undefined;
@@ -286,21 +286,27 @@ class LmdbSessions implements LmdbStore {
     return undefined;
   }
 
-  #read(key: Uint8Array): { session: Buffer; version: number; place: Buffer } | undefined {
-    const { sessions } = this.#file.environment.tables;
+  #read(key: Uint8Array): Buffer | undefined {
+    const { read, tables } = this.#file.environment;
     try {
-      const entry = sessions.getEntry(key);
-      // The next reader must see what others have written since, and nothing be kept from being used again.
-      sessions.resetReadTxn();
-      if (entry === undefined) return undefined;
-      const session = decodeSession(entry.value, this.#clock());
-      if (session === 'malformed') this.#remove(key);
-      if (session === undefined || session === 'malformed') return undefined;
-      const version = entry.version ?? 0;
-      return { session, version, place: placeOf(entry.value, version) };
+      const record = read(tables.sessions, key);
+      const session = record && decodeSession(record, this.#clock());
+      if (session !== 'malformed') return session;
+      this.#remove(key);
+      return undefined;
     } catch (error) {
       throw engineError('LMDB read', error);
     }
+  }
+
+  #readEntry(key: Uint8Array): { session: Buffer; version: number; place: Buffer } | undefined {
+    const { sessions } = this.#file.environment.tables;
+    const entry = sessions.getEntry(key);
+    sessions.resetReadTxn();
+    const session = entry && decodeSession(entry.value, this.#clock());
+    if (entry === undefined || session === undefined || session === 'malformed') return undefined;
+    const version = entry.version ?? 0;
+    return { session, version, place: placeOf(entry.value, version) };
   }
 
   #remove(key: Uint8Array): void {

@@ -78,14 +78,14 @@ export class KeyClockwork {
 
   /**
    * The same for where nothing else may happen: whatever is due comes in a turn of the event loop of its own, listeners
-   * and key source included.
+   * and key source included. So a key may seal beyond its limit what is sealed in this turn.
    *
    * @returns `undefined` after disposal
    */
   sealAlone(): TicketKey | undefined {
     const { current } = this.keys;
     if (current === undefined) return undefined;
-    if (++current.seals > current.sealLimit || this.#isDue()) this.#turnSoon();
+    if (++current.seals >= current.sealLimit || this.#isDue()) this.#turnSoon();
     return current.key;
   }
 
@@ -112,7 +112,12 @@ export class KeyClockwork {
 
   /** A clock that does not know the time stands still. */
   #now(): number {
-    const now = this.#clock() + this.#offset;
+    let now = Number.NaN;
+    try {
+      now = this.#clock() + this.#offset;
+    } catch {
+      // As one that gives no number.
+    }
     return Number.isFinite(now) ? now : this.#seen;
   }
 
@@ -138,12 +143,15 @@ export class KeyClockwork {
     if (this.#plan !== undefined) this.#listener.fault(error);
   }
 
-  dispose(): void {
+  /** @returns false when that was done before */
+  dispose(): boolean {
+    const first = this.#plan !== undefined;
     clearTimeout(this.#timer);
     this.#plan?.destroy();
     this.#plan = undefined;
     this.#due = Number.POSITIVE_INFINITY;
     this.keys.clear();
+    return first;
   }
 
   #host(): KeyPlanHost {

@@ -58,6 +58,20 @@ export interface TicketKeyRingEvents {
   rotate: [rotation: TicketKeyRotation];
   /** A key source or a file failed, or a key sealed too often. The ring goes on with the keys it has. */
   fault: [error: ResumptionError];
+  /** The keys were overwritten. */
+  dispose: [];
+}
+
+/** What `JSON.stringify` shows of a ring: names in hexadecimal, and no secret. */
+export interface TicketKeyRingJson {
+  /** What seals; `undefined` after disposal. */
+  readonly current: string | undefined;
+  /** What will seal. */
+  readonly next: readonly string[];
+  /** What else opens, newest first. */
+  readonly previous: readonly string[];
+  /** Seconds that a key opens after it stopped sealing. */
+  readonly lifetime: number;
 }
 
 /** Options of {@link TicketKeyRing.rotate}. */
@@ -294,11 +308,11 @@ export class TicketKeyRing extends EventEmitter<TicketKeyRingEvents> {
   /** Overwrites all keys. Then nothing opens, and what would seal throws `ERR_KEY_RING_DISPOSED`. */
   [Symbol.dispose](): void {
     this.#file?.stop();
-    this.#clockwork.dispose();
+    if (this.#clockwork.dispose()) this.#tell('dispose');
   }
 
   /** The names of the keys, in hexadecimal, and no secret. */
-  toJSON(): { current: string | undefined; next: string[]; previous: string[]; lifetime: number } {
+  toJSON(): TicketKeyRingJson {
     const { current, ahead, previous } = this.#clockwork.keys;
     return {
       current: current && nameOf(current),
@@ -308,6 +322,7 @@ export class TicketKeyRing extends EventEmitter<TicketKeyRingEvents> {
     };
   }
 
+  /** What `util.inspect` shows: no secret. */
   [inspect.custom](): string {
     return `TicketKeyRing ${inspect(this.toJSON())}`;
   }

@@ -20,6 +20,14 @@ export interface TicketKeyParts {
   readonly aesKey: Uint8Array;
 }
 
+/** What `JSON.stringify` shows of a key. */
+export interface TicketKeyJson {
+  /** In hexadecimal. */
+  readonly name: string;
+  /** 48 or 80. */
+  readonly length: number;
+}
+
 /** What stands for a key: a key, its parts, or 48 or 80 bytes in Node's order (name, HMAC key, AES key). */
 export type TicketKeyInput = TicketKey | TicketKeyParts | Uint8Array;
 
@@ -108,11 +116,12 @@ export class TicketKey implements TicketKeyParts {
     this.#onDestroy.push(forget);
   }
 
-  /** The name in hexadecimal, and no secret. */
-  toJSON(): { name: string; length: number } {
+  /** No secret. */
+  toJSON(): TicketKeyJson {
     return { name: this.#name.toString('hex'), length: this.length };
   }
 
+  /** What `util.inspect` shows: no secret. */
   [inspect.custom](): string {
     return `TicketKey { name: ${this.#name.toString('hex')}, length: ${this.length} }`;
   }

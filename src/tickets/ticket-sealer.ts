@@ -7,6 +7,8 @@
 /** Encrypts and authenticates bytes; {@link TicketCodec} and {@link Rfc5077Codec} are two. */
 export interface TicketSealer {
   /**
+   * Seals bytes.
+   *
    * @param state what to seal, such as a session
    * @param context bytes that are authenticated but not part of the result: {@link open} needs the same ones
    */

@@ -77,11 +77,7 @@ const SESSION_ID = RANDOM + 32;
 const seenIn = new Uint32Array(0x10000);
 let helloNumber = 0;
 
-/**
- * Lists are made anew at every call of a getter; the `offers` methods and `pskIdentityOf` look for one element in place.
- *
- * @internal
- */
+/** Lists are made anew at every call of a getter; the `offers` methods and `pskIdentityOf` look for one in place. */
 export class ClientHelloView implements ClientHello {
   servername: string | undefined = undefined;
   extendedMasterSecret = false;
@@ -211,11 +207,7 @@ export class ClientHelloView implements ClientHello {
   }
 }
 
-/**
- * Checks the bytes of one ClientHello message, of which the view becomes the owner.
- *
- * @internal
- */
+/** Checks the bytes of one ClientHello message, of which the view becomes the owner. */
 export function viewClientHello(message: Buffer): ClientHelloView | undefined {
   const hello = new ClientHelloView(message);
   return readBody(message, message.length, hello) ? hello : undefined;

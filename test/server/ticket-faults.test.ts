@@ -98,9 +98,10 @@ describe.each(VERSIONS)('a client of %s with an external PSK', (version) => {
     ['tickets', () => ({ tickets: TicketKeyRing.generate() })],
   ])('connects to a server with %s, and is not taken for one that comes back', async (_what, setting) => {
     const asked: string[] = [];
-    const pskCallback = (_socket: tls.TLSSocket, identity: string): Buffer => {
+    // Tickets that are text by chance come here too, as identities.
+    const pskCallback = (_socket: tls.TLSSocket, identity: string): Buffer | null => {
       asked.push(identity);
-      return psk;
+      return identity === 'joe' ? psk : null;
     };
     const { port, seen } = await start(setting(), { pskCallback, ciphers });
     for (let i = 0; i < 3; i++) expect((await visit(port, client)).received).toBe('hello');
@@ -171,9 +172,7 @@ describe('a clock that', () => {
     const { current } = ring;
     const running = await start({ tickets: ring });
     // A clock that says no number stands still.
-    expect(await reasonsAround(running, version, fault)).toEqual(
-      what === 'throws' ? ['lookup-failed', null, 'ticket-key-unknown'] : [null, null, null],
-    );
+    expect(await reasonsAround(running, version, fault)).toEqual([null, null, null]);
     expect(ring.keys).toEqual([current]);
   });
 
