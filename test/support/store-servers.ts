@@ -3,12 +3,12 @@
  * machine, on free ports of loopback and in a temporary folder of their own.
  */
 
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
 import * as net from 'node:net';
 import { join } from 'node:path';
 import { type Peer, peer, type Running, temporaryFolder } from './peers.js';
-import { close, listen } from './visits.js';
 
 /** Milliseconds until a program must answer, and between two looks whether it does. */
 const START_TIMEOUT = 15_000;
@@ -66,6 +66,8 @@ export interface StoreServers {
 interface Place {
   readonly folder: string;
   readonly port: number;
+  /** For those that need a second one. */
+  readonly otherPort: number;
 }
 
 /** A program, and how it is started at a place. */
@@ -87,7 +89,7 @@ export async function storeServers(): Promise<StoreServers> {
     while (failures.length < ATTEMPTS) {
       const folder = join(path, `${engine.program.name}-${count++}`);
       await mkdir(folder);
-      const server = new Server(engine, { folder, port: await freePort() });
+      const server = new Server(engine, { folder, port: await freePort(), otherPort: await freePort() });
       servers.add(server);
       const failure = await server.start();
       if (failure === undefined) return server;
@@ -97,10 +99,12 @@ export async function storeServers(): Promise<StoreServers> {
   }
 
   return {
-    redis: (...more) => start(redisEngine(more)),
+    redis: (...more) => start(redisEngine(() => more)),
     async redisCluster({ replicas = false } = {}) {
       const nodes = await Promise.all(
-        Array.from({ length: replicas ? 6 : 3 }, async () => start(redisEngine(await clusterArguments()))),
+        Array.from({ length: replicas ? 6 : 3 }, () =>
+          start(redisEngine(({ otherPort }) => clusterArguments(otherPort))),
+        ),
       );
       await joinNodes(nodes);
       return { nodes, ports: nodes.map(({ port }) => port) };
@@ -171,24 +175,13 @@ class Server implements RedisServer {
   }
 }
 
-function redisEngine(more: readonly string[]): Engine {
+function redisEngine(more: (place: Place) => readonly string[]): Engine {
   return {
     program: redisServer,
-    args: ({ folder, port }) => [
-      ...['--bind', '127.0.0.1', '--port', String(port), '--dir', folder],
-      ...[
-        '--save',
-        '',
-        '--appendonly',
-        'no',
-        '--daemonize',
-        'no',
-        '--loglevel',
-        'warning',
-        '--repl-diskless-sync-delay',
-        '0',
-        ...more,
-      ],
+    args: (place) => [
+      ...['--bind', '127.0.0.1', '--port', String(place.port), '--dir', place.folder],
+      ...['--save', '', '--appendonly', 'no', '--daemonize', 'no', '--loglevel', 'warning'],
+      ...['--repl-diskless-sync-delay', '0', ...more(place)],
     ],
     async ready({ port }) {
       const answer = await askRedis(port, ['PING']);
@@ -197,8 +190,7 @@ function redisEngine(more: readonly string[]): Engine {
   };
 }
 
-async function clusterArguments(): Promise<string[]> {
-  const busPort = await freePort();
+function clusterArguments(busPort: number): string[] {
   return [
     ...['--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf', '--cluster-port', String(busPort)],
     ...['--cluster-node-timeout', '2000', '--cluster-replica-validity-factor', '0'],
@@ -347,11 +339,24 @@ async function becomes(ready: () => Promise<unknown>, { ended }: Running): Promi
   return !over;
 }
 
+const handedOut = new Set<number>();
+
+/**
+ * Below the ports that systems give to those who connect: a client that tries again and again to reach a server that is
+ * down would sooner or later get its port, and be connected to itself.
+ */
 async function freePort(): Promise<number> {
-  const probe = net.createServer();
-  const port = await listen(probe);
-  await close(probe);
-  return port;
+  for (;;) {
+    const port = randomInt(10_000, 32_768);
+    const probe = net.createServer();
+    const free = await new Promise((resolve) => {
+      probe.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
+    });
+    if (free && !handedOut.has(port)) {
+      handedOut.add(port);
+      return port;
+    }
+  }
 }
 
 /** A server of any behaviour on loopback, on a free port unless told: what it holds is closed with it. */
