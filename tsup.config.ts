@@ -17,11 +17,12 @@ for (const target of Object.values(manifest.exports)) {
 }
 
 export default defineConfig({
-  entry,
+  entry: { ...entry, cli: 'src/cli.ts' },
   format: ['esm', 'cjs'],
   target: `node${manifest.engines.node.replace(/^>=/, '')}`,
   tsconfig: 'tsconfig.build.json',
-  dts: true,
+  // The command is run, not imported.
+  dts: { entry },
   sourcemap: true,
   clean: true,
   splitting: true,

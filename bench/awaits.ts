@@ -4,30 +4,36 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { makeCertificate } from '../examples/support/certificates.js';
-import { median } from './lib/harness.js';
+import { type Effort, type Figure, figure, type Part } from './lib/figures.js';
+import { progress } from './lib/harness.js';
 
 /** Processes a Node: where code and data happen to lie differs from one to the next. */
 const RUNS = 7;
 const run = promisify(execFile);
 
-export async function awaits(): Promise<void> {
+const ABOUT = `
+A process awaits 1 000 results of work that has nothing to do with TLS: before the library is attached to a server of
+it, and after, when clients have come back. On every Node of \`PEER_NODES\` besides the one that runs.
+`;
+
+export async function awaits({ quick }: Effort): Promise<Part> {
   const { key, cert } = await makeCertificate({ names: ['localhost'] });
   const nodes = [process.execPath, ...(process.env['PEER_NODES']?.split(',') ?? [])];
   const script = fileURLToPath(new URL('lib/awaits.js', import.meta.url));
-  console.log('\n## 1 000 awaits of unrelated work, after attach / before\n');
-  console.log('| Node | ratio | ns an await |');
-  console.log('| --- | --- | --- |');
+  const env = { ...process.env, BENCH_SETUP: JSON.stringify({ key, cert }) };
+  const figures: Figure[] = [];
   for (const node of new Set(nodes)) {
-    const version = (await run(node, ['--version'])).stdout.trim();
-    const env = { ...process.env, BENCH_SETUP: JSON.stringify({ key, cert }) };
-    const runs: { ratio: number; perAwait: number }[] = [];
-    for (let i = 0; i < RUNS; i++) runs.push(JSON.parse((await run(node, [script], { env })).stdout));
-    const ratio = median(runs.map((each) => each.ratio));
-    const range = `${Math.min(...runs.map((each) => each.ratio)).toFixed(3)} to ${Math.max(...runs.map((each) => each.ratio)).toFixed(3)}`;
-    console.log(
-      `| ${version} | ${ratio.toFixed(3)} (${range}) | ${median(runs.map((each) => each.perAwait)).toFixed(0)} |`,
+    const group = `Node ${(await run(node, ['--version'])).stdout.trim()}`;
+    progress(`awaits: ${group}`);
+    const runs: { before: number; after: number }[] = [];
+    for (let i = 0; i < (quick ? 1 : RUNS); i++) runs.push(JSON.parse((await run(node, [script], { env })).stdout));
+    const before = runs.map((each) => each.before);
+    const after = runs.map((each) => each.after);
+    const what = { group, quantity: 'time of an await', unit: 'ns' };
+    figures.push(
+      figure({ ...what, name: 'before' }, before),
+      figure({ ...what, name: 'after' }, after, [{ to: 'before', samples: before, atMost: 1.05 }]),
     );
   }
+  return { title: 'Unrelated work', about: ABOUT, figures };
 }
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) await awaits();

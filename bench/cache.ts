@@ -1,210 +1,118 @@
-/** The session cache beside a bare lru-cache and a Map: time of a get, memory, stalls while a million expire. */
+/** The session cache beside a bare lru-cache and a Map: what its operations take, and the stall while all expire. */
 
-import { randomBytes, randomFillSync } from 'node:crypto';
-import { setImmediate as turn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { LRUCache } from 'lru-cache';
-import { SessionCache } from '../src/cache/session-cache.js';
-import { SessionFlusher } from '../src/cache/session-flusher.js';
-import { inChild, median, prove, type Row, table, time, waited } from './lib/harness.js';
+import {
+  CANDIDATES,
+  type CandidateName,
+  fill,
+  getter,
+  NAMES,
+  randomIds,
+  SESSION_BYTES,
+  sessionOf,
+} from './lib/cache-candidates.js';
+import { type Effort, type Figure, figure, type Part } from './lib/figures.js';
+import type { Stall } from './lib/flush-child.js';
+import { inChild, progress, prove, time } from './lib/harness.js';
+import { count } from './report/numbers.js';
 
-const FILE = fileURLToPath(import.meta.url);
-const MILLION = 1_000_000;
-const SESSION_BYTES = 160;
-const ROUNDS = Number(process.env['BENCH_ROUNDS'] ?? 5);
+const SIZE = 20_480;
+const OURS = 'SessionCache';
+const LRU = 'lru-cache';
+const MAP = 'Map';
 
-interface Candidate {
-  store(id: Buffer, session: Buffer): void;
-  get(id: Buffer): Buffer | undefined;
-}
+type Call = (i: number) => unknown;
 
-function ours(size: number, clock: () => number = Date.now): Candidate & { cache: SessionCache } {
-  const cache = new SessionCache({ maxSessions: size, maxBytes: size * SESSION_BYTES, clock });
-  return { cache, store: (id, session) => void cache.store(id, session), get: (id) => cache.get(id) };
-}
+/** Each makes the call that is timed, on a full cache of its own. */
+const OPERATIONS: Readonly<Record<string, (name: CandidateName) => Call>> = {
+  get: (name) => getter(name, SIZE),
+  'get of an unknown ID'(name) {
+    const candidate = CANDIDATES[name](SIZE);
+    fill(candidate, SIZE);
+    const unknown = randomIds(SIZE);
+    return (i) => candidate.get(unknown[i % SIZE] as Buffer);
+  },
+  'store, the oldest goes'(name) {
+    const candidate = CANDIDATES[name](SIZE);
+    const [first] = fill(candidate, SIZE);
+    // When an ID comes again, it has long gone.
+    const ids = randomIds(2 * SIZE);
+    const session = sessionOf(0);
+    for (let n = 0; n < SIZE; n++) candidate.store(ids[n] as Buffer, session);
+    prove(candidate.get(ids[0] as Buffer) !== undefined, 'what is stored in a full cache is there');
+    prove(candidate.get(first as Buffer) === undefined, 'and the oldest is not');
+    return (i) => candidate.store(ids[(SIZE + i) % (2 * SIZE)] as Buffer, session);
+  },
+  'store and remove'(name) {
+    const candidate = CANDIDATES[name](SIZE);
+    fill(candidate, SIZE - 1);
+    const ids = randomIds(SIZE);
+    const session = sessionOf(0);
+    const call: Call = (i) => {
+      candidate.store(ids[i % SIZE] as Buffer, session);
+      candidate.remove(ids[i % SIZE] as Buffer);
+    };
+    call(0);
+    prove(candidate.get(ids[0] as Buffer) === undefined, 'what was removed is gone');
+    return call;
+  },
+};
 
-/** What one would write without the library: string keys, bytes copied in and out. */
-function bare(held: Pick<Map<string, Buffer>, 'get'> & { set(key: string, value: Buffer): unknown }): Candidate {
-  return {
-    store: (id, session) => void held.set(id.toString('latin1'), Buffer.from(session)),
-    get(id) {
-      const session = held.get(id.toString('latin1'));
-      return session && Buffer.from(session);
-    },
-  };
-}
-
-const lru = (size: number) => bare(new LRUCache<string, Buffer>({ max: size }));
-const map = () => bare(new Map());
-
-/** The `n`th session, different from all others. */
-function sessionOf(n: number, into: Buffer = Buffer.alloc(SESSION_BYTES, 0x5a)): Buffer {
-  into.writeUInt32LE(n, 8);
-  return into;
-}
-
-function fill(candidate: Candidate, size: number): Buffer[] {
-  const block = randomBytes(size * 32);
-  const ids = Array.from({ length: size }, (_, i) => block.subarray(i * 32, i * 32 + 32));
-  const session = sessionOf(0);
-  ids.forEach((id, n) => {
-    candidate.store(id, sessionOf(n, session));
+function operations(quick: boolean): Figure[] {
+  return Object.entries(OPERATIONS).flatMap(([group, make]) => {
+    progress(`cache: ${group}`);
+    const candidates = Object.fromEntries(NAMES.map((name) => [name, make(name)])) as Record<CandidateName, Call>;
+    const times = time(candidates, quick ? { calls: 20_000, rounds: 3 } : { calls: 200_000, rounds: 15 });
+    return NAMES.map((name) => {
+      const limit = group === 'get' && name === OURS ? { atMost: 1.5 } : {};
+      return figure({ group, quantity: 'time of an operation', name, unit: 'ns' }, times[name], [
+        { to: LRU, samples: times[LRU], ...limit },
+        { to: MAP, samples: times[MAP] },
+      ]);
+    });
   });
-  const step = Math.max(1, Math.floor(size / 5000));
-  for (let n = 0; n < size; n += step) {
-    prove(candidate.get(ids[n] as Buffer)?.equals(sessionOf(n, session)) === true, `session ${n} of ${size} is right`);
+}
+
+const FLUSH_NAMES: Readonly<Record<CandidateName, string>> = {
+  SessionCache: 'SessionFlusher',
+  'lru-cache': 'lru-cache, purgeStale',
+  Map: 'Map, in one loop',
+};
+
+function flushes(quick: boolean): Figure[] {
+  const file = fileURLToPath(new URL('lib/flush-child.ts', import.meta.url));
+  const size = quick ? 100_000 : 1_000_000;
+  const stalls = Object.fromEntries(NAMES.map((name) => [name, [] as Stall[]])) as Record<CandidateName, Stall[]>;
+  for (let round = 0; round < (quick ? 1 : 5); round++) {
+    for (const name of NAMES) {
+      progress(`cache: flush, ${FLUSH_NAMES[name]}`);
+      stalls[name].push(inChild<Stall>(file, name, String(size)));
+    }
   }
-  prove(candidate.get(randomBytes(32)) === undefined, 'an unknown ID is not found');
-  const copy = candidate.get(ids[0] as Buffer);
-  copy?.fill(0);
-  prove(candidate.get(ids[0] as Buffer)?.equals(sessionOf(0, session)) === true, 'what comes out is a copy');
-  return ids;
-}
-
-/** Gets in an order that no cache line foresees. */
-function getter(candidate: Candidate, size: number): (i: number) => unknown {
-  const ids = fill(candidate, size);
-  return (i) => candidate.get(ids[(i * 7919) % size] as Buffer);
-}
-
-function gets(): Row[] {
-  const size = 20_480;
-  const taken = time({ ours: getter(ours(size), size), lru: getter(lru(size), size) });
-  const ratio = taken.ours / taken.lru;
-  return [
-    {
-      what: 'get among 20 480, to a bare lru-cache',
-      figure: `${ratio.toFixed(2)} × (${taken.ours.toFixed(0)} ns to ${taken.lru.toFixed(0)} ns)`,
-      target: '1.5 ×',
-      met: ratio <= 1.5,
-    },
-  ];
-}
-
-function growth(): Row[] {
-  const few = time({ ours: getter(ours(1000), 1000), map: getter(map(), 1000) });
-  const many = time({ ours: getter(ours(MILLION), MILLION), map: getter(map(), MILLION) });
-  const [our, its] = [many.ours / few.ours, many.map / few.map];
-  return [
-    {
-      what: 'get from a thousand to a million: growth, to the growth of a Map',
-      figure: `${our.toFixed(2)} × to ${its.toFixed(2)} × (${many.ours.toFixed(0)} ns to ${many.map.toFixed(0)} ns)`,
-      target: "the Map's, within a tenth",
-      met: our <= its * 1.1,
-    },
-  ];
-}
-
-/** In a child: bytes of RSS a session. */
-function rssOf(which: string): number {
-  const rss = (): number => {
-    for (let i = 0; i < 4; i++) globalThis.gc?.();
-    return process.memoryUsage.rss();
-  };
-  const candidate = which === 'ours' ? ours(MILLION) : lru(MILLION);
-  const [id, session] = [Buffer.alloc(32), sessionOf(0)];
-  const before = rss();
-  for (let n = 0; n < MILLION; n++) candidate.store(randomFillSync(id), sessionOf(n, session));
-  const after = rss();
-  prove(candidate.get(id)?.equals(session) === true, 'the last session is right');
-  return (after - before) / MILLION;
-}
-
-function memory(): Row[] {
-  const [our, its] = ['ours', 'lru'].map((which) => {
-    return median(Array.from({ length: 3 }, () => inChild<number>(FILE, 'rss', which)));
-  }) as [number, number];
-  return [
-    {
-      what: 'RSS of a session of 160 bytes at a million, ID and index included',
-      figure: `${our.toFixed(0)} bytes (a bare lru-cache: ${its.toFixed(0)}, ${(our / its).toFixed(2)} ×)`,
-      target: '400 bytes',
-      met: our <= 400,
-    },
-  ];
-}
-
-interface Stall {
-  /** The longest turn of the event loop, ms, without the time in which other processes had the processor. */
-  readonly longest: number;
-  /** The same by the clock on the wall. */
-  readonly longestByWall: number;
-  /** The time until all had gone, ms, likewise. */
-  readonly total: number;
-}
-
-/** In a child: a million sessions expire at once. */
-async function stallOf(which: string): Promise<Stall> {
-  let now = 1_000_000;
-  // Only the one that is measured may fill the heap.
-  const size = (name: string) => (which === name ? MILLION : 1);
-  const cache = ours(size('ours'), () => now);
-  const plain = new LRUCache<string, Buffer>({
-    max: size('lru'),
-    ttl: 1000,
-    perf: { now: () => now },
-    ttlResolution: 0,
+  const group = `${count(size)} sessions expire`;
+  return (['longest', 'total'] as const).flatMap((which) => {
+    const of = (name: CandidateName): number[] => stalls[name].map((stall) => stall[which]);
+    return NAMES.map((name) => {
+      const ours = name === OURS;
+      const quantity = which === 'longest' ? 'longest stall' : 'time until all have gone';
+      const limit = ours && which === 'longest' ? { atMost: 5 } : {};
+      return figure({ group, quantity, name: FLUSH_NAMES[name], unit: 'ms', ...limit }, of(name), [
+        { to: FLUSH_NAMES[LRU], samples: of(LRU), ...(ours && which === 'total' && { atMost: 2 }) },
+        { to: FLUSH_NAMES[MAP], samples: of(MAP) },
+      ]);
+    });
   });
-  const { store } = which === 'ours' ? cache : bare(plain);
-  const [id, session] = [Buffer.alloc(32), sessionOf(0)];
-  for (let n = 0; n < MILLION; n++) store(randomFillSync(id), sessionOf(n, session));
-  globalThis.gc?.();
-  now += 400_000;
-  for (let i = 0; i < 20; i++) await turn();
-
-  let [last, lastWaited] = [performance.now(), waited()];
-  let [longest, longestByWall] = [0, 0];
-  let running = true;
-  const watch = (): void => {
-    const [now_, waited_] = [performance.now(), waited()];
-    longestByWall = Math.max(longestByWall, now_ - last);
-    longest = Math.max(longest, now_ - last - (waited_ - lastWaited));
-    [last, lastWaited] = [now_, waited_];
-    if (running) setImmediate(watch);
-  };
-  setImmediate(watch);
-  const [start, startWaited] = [performance.now(), waited()];
-  if (which === 'ours') prove((await new SessionFlusher(cache.cache).run()) === MILLION, 'all are flushed');
-  else prove(plain.purgeStale(), 'all are purged');
-  const total = performance.now() - start - (waited() - startWaited);
-  await turn();
-  await turn();
-  running = false;
-  prove((which === 'ours' ? cache.cache.size : plain.size) === 0, 'none is left');
-  return { longest, longestByWall, total };
 }
 
-function stalls(): Row[] {
-  const rounds = Array.from({ length: ROUNDS }, () => {
-    return { ours: inChild<Stall>(FILE, 'stall', 'ours'), lru: inChild<Stall>(FILE, 'stall', 'lru') };
-  });
-  const of = (which: 'ours' | 'lru', what: keyof Stall) => rounds.map((round) => round[which][what]);
-  const longest = median(of('ours', 'longest'));
-  const ratio = median(of('ours', 'total')) / median(of('lru', 'total'));
-  const rounded = (what: keyof Stall) =>
-    of('ours', what)
-      .map((ms) => ms.toFixed(1))
-      .join(', ');
-  return [
-    {
-      what: 'longest stall while a million expire (SessionFlusher), median of rounds',
-      figure: `${longest.toFixed(1)} ms (${rounded('longest')}; by the wall ${rounded('longestByWall')}; purgeStale: ${median(of('lru', 'longest')).toFixed(0)})`,
-      target: '5 ms',
-      met: longest <= 5,
-    },
-    {
-      what: 'work to flush a million, to purgeStale',
-      figure: `${ratio.toFixed(2)} × (${median(of('ours', 'total')).toFixed(0)} ms to ${median(of('lru', 'total')).toFixed(0)} ms)`,
-      target: '2 ×',
-      met: ratio <= 2,
-    },
-  ];
-}
+const ABOUT = `
+Sessions of ${SESSION_BYTES} bytes under IDs of 32, among ${count(SIZE)}, in lru-cache and Map as one would use them without
+the library: IDs as string keys, bytes copied in and out, the Map bounded by removing its oldest entry. *SessionCache*
+does more at each operation: it judges the expiry, counts, and overwrites what goes.
 
-const [part, which = ''] = process.argv.slice(2);
-if (part === 'rss') console.log(JSON.stringify(rssOf(which)));
-else if (part === 'stall') console.log(JSON.stringify(await stallOf(which)));
-else {
-  prove(typeof globalThis.gc === 'function', 'run with --expose-gc');
-  console.log(table(`Session cache, Node ${process.version}`, [...gets(), ...growth(), ...memory(), ...stalls()]));
+The stall is the longest turn of the event loop while all sessions expire, without the time in which other processes had
+the processor. *SessionFlusher* goes in slices; the others stop the loop until they are done.
+`;
+
+export async function cache({ quick }: Effort): Promise<Part> {
+  return { title: 'Session cache', about: ABOUT, figures: [...operations(quick), ...flushes(quick)] };
 }

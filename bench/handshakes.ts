@@ -1,155 +1,197 @@
-/** Server CPU of a handshake: the library beside a bare gate and beside Node's own tickets, in one run. */
+/** What a handshake costs the server and how long it takes: full, resumed by Node alone, by the library and by nginx. */
 
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
-import * as tls from 'node:tls';
-import { fileURLToPath } from 'node:url';
 import { type KeyType, makeCertificate } from '../examples/support/certificates.js';
+import { type Effort, type Figure, figure, type Part } from './lib/figures.js';
+import { type BenchServer, type NodeKind, type Site, startNode } from './lib/handshake-servers.js';
+import { median, progress, prove } from './lib/harness.js';
+import { type NginxKind, nginxVersion, startNginx } from './lib/nginx.js';
+import { type Version, Visitors } from './lib/visitors.js';
 
-type Version = 'TLSv1.2' | 'TLSv1.3';
-
-interface Reading {
-  readonly cpu: number;
-  readonly accepted: number;
-  readonly resumed: number;
-}
-
-const BATCH = 250;
-const ROUNDS = Number(process.env['BENCH_ROUNDS'] ?? 15);
-/** Rounds before the first that counts: V8 goes on compiling for thousands of connections. */
-const WARM_UP = Number(process.env['BENCH_WARM_UP'] ?? 20);
-const IN_PARALLEL = 4;
-
-const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] as number;
-
-/** One connection; gives the session to come back with: Node's own TLS 1.3 tickets are not renewed when used. */
-function connect(port: number, context: tls.SecureContext, session?: Buffer): Promise<Buffer | undefined> {
-  return new Promise((resolve, reject) => {
-    const socket = tls.connect({
-      host: '127.0.0.1',
-      port,
-      session,
-      secureContext: context,
-      rejectUnauthorized: false,
-    } as tls.ConnectionOptions);
-    let next: Buffer | undefined;
-    socket.on('session', (bytes) => {
-      next = bytes;
-    });
-    socket.on('error', reject);
-    socket.on('end', () => socket.end());
-    socket.on('close', () => resolve(next ?? session));
-    socket.resume();
-  });
-}
-
-class Client {
-  readonly #port: number;
-  readonly #context: tls.SecureContext;
-  #sessions: (Buffer | undefined)[] = [];
-
-  constructor(port: number, version: Version, identity: { key?: string; cert?: string }) {
-    this.#port = port;
-    this.#context = tls.createSecureContext({ minVersion: version, maxVersion: version, ...identity });
-  }
-
-  async batch(resume: boolean): Promise<void> {
-    let left = BATCH;
-    const worker = async (slot: number): Promise<void> => {
-      while (left-- > 0) {
-        this.#sessions[slot] = await connect(this.#port, this.#context, resume ? this.#sessions[slot] : undefined);
-      }
-    };
-    await Promise.all(Array.from({ length: IN_PARALLEL }, (_, slot) => worker(slot)));
-  }
-}
-
-/** The server process, with what it says of itself. */
-async function serve(keyType: KeyType, mutual: boolean) {
-  const authority = await makeCertificate({ isAuthority: true, commonName: 'bench CA', keyType });
-  const server = await makeCertificate({ names: ['localhost'], issuer: authority, keyType });
-  const own = mutual ? await makeCertificate({ commonName: 'client', issuer: authority, keyType }) : undefined;
-  const setup = { key: server.key, cert: server.cert, ...(mutual && { ca: authority.cert }) };
-  const child = fork(fileURLToPath(new URL('lib/handshake-server.js', import.meta.url)), {
-    env: { ...process.env, BENCH_SETUP: JSON.stringify(setup) },
-    execArgv: ['--expose-gc'],
-  });
-  const [{ ports }] = (await once(child, 'message')) as [{ ports: Record<string, number> }];
-  const read = async (moment: 'before' | 'after'): Promise<Reading> => {
-    child.send(moment);
-    return ((await once(child, 'message')) as [Reading])[0];
-  };
-  const client = (name: string, version: Version): Client =>
-    new Client(ports[name] as number, version, own ? { key: own.key, cert: own.cert } : {});
-  return { client, read, end: () => child.disconnect() };
-}
+const FULL = 'Node: full';
+const NODE_TICKET = 'Node: ticket';
+const BARE = 'bare gate';
 
 interface Variant {
   readonly name: string;
-  readonly client: Client;
   readonly resume: boolean;
+  readonly start: (site: Site) => Promise<BenchServer>;
+  /** Its code is compiled while it runs: rounds must pass before the first that counts. */
+  readonly warmsUp: boolean;
+  /** What its server CPU must not exceed, as a ratio to another variant. */
+  readonly target?: { readonly to: string; readonly atMost: number };
 }
 
-/** Microseconds of server CPU a connection, over one batch of which every connection did what it should. */
-async function costOf({ name, client, resume }: Variant, read: (moment: 'before' | 'after') => Promise<Reading>) {
-  // The first of each slot is a full handshake: made before the reading.
-  if (resume) await client.batch(true);
-  const before = await read('before');
-  await client.batch(resume);
-  const after = await read('after');
-  const accepted = after.accepted - before.accepted;
-  const resumed = after.resumed - before.resumed;
-  if (accepted !== BATCH || resumed !== (resume ? BATCH : 0))
-    throw new Error(`${name}: ${resumed} of ${accepted} resumed`);
-  return (after.cpu - before.cpu) / BATCH;
+interface Scene {
+  readonly keyType: KeyType;
+  readonly version: Version;
+  /** With client certificates. */
+  readonly mutual: boolean;
 }
 
-async function measure(keyType: KeyType, version: Version, mutual: boolean): Promise<string[]> {
-  const server = await serve(keyType, mutual);
-  const plain = server.client('node', version);
-  const variants: Variant[] = [
-    { name: 'library', client: server.client('library', version), resume: true },
-    { name: 'bare gate', client: server.client('bare', version), resume: true },
-    { name: 'ticket', client: server.client('tickets', version), resume: true },
-    { name: "Node's ticket", client: plain, resume: true },
-    { name: 'full', client: plain, resume: false },
-  ];
-  const cost = new Map<string, number[]>(variants.map(({ name }) => [name, []]));
-  for (let round = -WARM_UP; round < ROUNDS; round++) {
-    for (const variant of round % 2 === 0 ? variants : [...variants].reverse()) {
-      const microseconds = await costOf(variant, server.read);
-      if (round >= 0) cost.get(variant.name)?.push(microseconds);
-    }
-  }
-  server.end();
-  const of = (name: string): number[] => cost.get(name) as number[];
-  const ratio = (a: string, b: string): string =>
-    median(of(a).map((value, i) => value / (of(b)[i] as number))).toFixed(3);
+const KEYS = { ecdsa: 'ECDSA P-256', rsa: 'RSA 2048' };
+const groupOf = ({ keyType, version, mutual }: Scene): string =>
+  `${KEYS[keyType]}, ${version.replace('v', ' ')}${mutual ? ', client certificates' : ''}`;
+
+function node(name: string, kind: NodeKind, more: Pick<Variant, 'target'> = {}): Variant {
+  return { name, resume: name !== FULL, start: (site) => startNode(kind, site), warmsUp: true, ...more };
+}
+
+function nginx(name: string, kind: NginxKind, resume: boolean): Variant {
+  return { name: `nginx: ${name}`, resume, start: (site) => startNginx(kind, site), warmsUp: false };
+}
+
+function variantsOf({ version, mutual }: Scene): Variant[] {
+  const stateful = version === 'TLSv1.2' ? 'session ID' : 'stateful ticket';
   return [
-    `${keyType}${mutual ? ' + client certificate' : ''}`,
-    version,
-    ratio('library', 'bare gate'),
-    ratio('library', "Node's ticket"),
-    ratio('bare gate', "Node's ticket"),
-    ratio('ticket', "Node's ticket"),
-    ratio('library', 'full'),
-    median(of('library')).toFixed(0),
+    node(FULL, 'node'),
+    node(NODE_TICKET, 'node'),
+    node(BARE, 'bare'),
+    node(`ours: ${stateful}`, 'library', { target: { to: BARE, atMost: 1.05 } }),
+    node('ours: ticket', 'tickets'),
+    ...(mutual ? [] : [node('ours: ring alone', 'keys', { target: { to: NODE_TICKET, atMost: 1.05 } })]),
+    ...(nginxVersion() === undefined
+      ? []
+      : [nginx('full', 'tickets', false), nginx(stateful, 'cache', true), nginx('ticket', 'tickets', true)]),
   ];
 }
 
-export async function handshakes(): Promise<void> {
-  console.log('\n## Server CPU of a resumed handshake\n');
-  console.log(
-    "| key | version | library / bare gate | library / Node's ticket | bare gate / Node's ticket | ticket through the ring / Node's ticket | library / full | µs |",
-  );
-  console.log('| --- | --- | --- | --- | --- | --- | --- | --- |');
-  for (const keyType of ['ecdsa', 'rsa'] as const) {
-    for (const mutual of [false, true]) {
-      for (const version of ['TLSv1.3', 'TLSv1.2'] as const) {
-        console.log(`| ${(await measure(keyType, version, mutual)).join(' | ')} |`);
+const IN_PARALLEL = 4;
+
+interface Plan {
+  /** Processes of each variant, one after the other: how a process lies in memory is a part of its speed. */
+  readonly generations: number;
+  readonly rounds: number;
+  /** Rounds before the first that counts, in each process: V8 goes on compiling for thousands of connections. */
+  readonly warmUp: number;
+  /** Connections of a round whose CPU is taken, and of those that come one after the other, whose time is. */
+  readonly batch: number;
+  readonly inTurn: number;
+}
+
+function planOf(quick: boolean): Plan {
+  const env = (name: string, value: number): number => Number(process.env[`BENCH_${name}`] ?? value);
+  return {
+    generations: env('GENERATIONS', quick ? 1 : 3),
+    rounds: env('ROUNDS', quick ? 3 : 7),
+    warmUp: env('WARM_UP', quick ? 1 : 12),
+    batch: quick ? 40 : 350,
+    inTurn: quick ? 10 : 40,
+  };
+}
+
+/** By quantity and by variant, a sample a round. */
+type Samples = Record<'cpu' | 'time', Map<string, number[]>>;
+
+interface Running {
+  readonly variant: Variant;
+  readonly server: BenchServer;
+  readonly visitors: Visitors;
+}
+
+/**
+ * One round of one variant, in which every connection did what it should. No collection is forced before it: that takes
+ * away the hidden classes that no object has at the moment, and the code that was optimized for them, which each batch
+ * would then pay for anew.
+ */
+async function round({ variant, server, visitors }: Running, batch: number, inTurn: number) {
+  const { name, resume } = variant;
+  const before = await server.cpu();
+  const { resumed } = await visitors.come(batch, { resume });
+  const cpu = ((await server.cpu()) - before) / batch;
+  const alone = await visitors.come(inTurn, { resume, inTurn: true });
+  const [all, expected] = [resumed + alone.resumed, resume ? batch + inTurn : 0];
+  prove(all === expected, `${name}: ${all} of ${batch + inTurn} resumed`);
+  return { cpu, time: median(alone.handshakes) * 1000 };
+}
+
+/** A server and visitors for each variant; the visitors of those that resume have been there once. */
+async function start(scene: Scene, running: Running[]): Promise<void> {
+  const { keyType, version, mutual } = scene;
+  const authority = await makeCertificate({ isAuthority: true, commonName: 'bench CA', keyType });
+  const identity = await makeCertificate({ names: ['localhost'], issuer: authority, keyType });
+  const own = mutual ? await makeCertificate({ commonName: 'client', issuer: authority, keyType }) : undefined;
+  const site = { key: identity.key, cert: identity.cert, ...(mutual && { ca: authority.cert }) };
+  const certificate = own && { key: own.key, cert: own.cert };
+  for (const variant of variantsOf(scene)) {
+    const server = await variant.start(site);
+    const { port, request } = server;
+    const count = { count: IN_PARALLEL, parallel: IN_PARALLEL };
+    const visitors = new Visitors({ port, version, request, ...count, ...certificate });
+    running.push({ variant, server, visitors });
+    await visitors.come(IN_PARALLEL, { resume: variant.resume });
+  }
+}
+
+async function generation(scene: Scene, plan: Plan, samples: Samples): Promise<void> {
+  const running: Running[] = [];
+  try {
+    await start(scene, running);
+    for (let number = -plan.warmUp; number < plan.rounds; number++) {
+      for (const each of number % 2 === 0 ? running : [...running].reverse()) {
+        if (number < -1 && !each.variant.warmsUp) continue;
+        const { cpu, time } = await round(each, plan.batch, number < 0 ? 0 : plan.inTurn);
+        if (number < 0) continue;
+        const { name } = each.variant;
+        samples.cpu.set(name, [...(samples.cpu.get(name) ?? []), cpu]);
+        samples.time.set(name, [...(samples.time.get(name) ?? []), time]);
       }
     }
+  } finally {
+    for (const { server } of running) await server.end();
   }
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await handshakes();
+async function measure(scene: Scene, plan: Plan): Promise<Figure[]> {
+  const samples: Samples = { cpu: new Map(), time: new Map() };
+  for (let i = 0; i < plan.generations; i++) await generation(scene, plan, samples);
+  return (['cpu', 'time'] as const).flatMap((quantity) => {
+    const of = (name: string): number[] => samples[quantity].get(name) as number[];
+    return variantsOf(scene).map(({ name, target }) => {
+      const others = new Set([FULL, NODE_TICKET, ...(quantity === 'cpu' && target ? [target.to] : [])]);
+      const ratios = [...others].map((to) => ({
+        to,
+        samples: of(to),
+        ...(quantity === 'cpu' && to === target?.to && { atMost: target.atMost }),
+      }));
+      const what = quantity === 'cpu' ? 'server CPU' : 'handshake time';
+      return figure({ group: groupOf(scene), quantity: what, name, unit: 'µs' }, of(name), ratios);
+    });
+  });
+}
+
+function scenes(): Scene[] {
+  const all = (['ecdsa', 'rsa'] as const).flatMap((keyType) =>
+    [false, true].flatMap((mutual) =>
+      (['TLSv1.3', 'TLSv1.2'] as const).map((version) => ({ keyType, version, mutual })),
+    ),
+  );
+  /** `BENCH_ONLY='ecdsa TLSv1.2$'` */
+  const only = new RegExp(process.env['BENCH_ONLY'] ?? '');
+  return all.filter(({ keyType, version, mutual }) => only.test(`${keyType} ${version}${mutual ? ' mutual' : ''}`));
+}
+
+const ABOUT = `
+Each variant is a server process of its own, of which several generations are made; the variants take turns, and a round
+counts only if every connection of it did what it should. **Server CPU** is the processor time of that process for one
+connection, of ${IN_PARALLEL} at a time. **Handshake time** is what a client sees of one at a time, from its connect
+until the handshake is done.
+
+- *Node*: a \`tls\` server without the library, whose clients come with no session (*full*) or with Node's own ticket.
+- *bare gate*: the least that resumes statefully: it reads the ClientHello and answers from a \`Map\`, without bounds,
+  expiry, guard or checks.
+- *ours*: the library by session ID, by stateful ticket, and by ticket, which binds each to the context that it was made
+  in; the *ring alone* (\`attachTicketKeys\`) replaces Node's keys and nothing else.
+- *nginx*: one worker with its shared cache, or with its tickets. Its connections are asked for by an HTTP/0.9 request,
+  which is a part of its CPU.
+`;
+
+export async function handshakes({ quick }: Effort): Promise<Part> {
+  const plan = planOf(quick);
+  const figures: Figure[] = [];
+  const all = scenes();
+  for (const [i, scene] of all.entries()) {
+    progress(`handshakes: ${groupOf(scene)} (${i + 1} of ${all.length})`);
+    figures.push(...(await measure(scene, plan)));
+  }
+  return { title: 'Handshakes', about: ABOUT, figures };
+}

@@ -10,10 +10,10 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
+  SealedStore,
   ServerResumption,
   SessionCache,
   SessionCacheMode,
-  type SessionStore,
   TicketCodec,
   TicketKeyRing,
 } from 'tls-resumption';
@@ -22,19 +22,9 @@ import { FolderStore } from './support/folder-store.js';
 
 const { SECRET, KEY, CERT, SESSIONS = mkdtempSync(join(tmpdir(), 'sessions-')), PORT } = process.env;
 
-/** Seals what goes to a store with AES-256-GCM. Each value opens under the key only that it was sealed for. */
-function sealed(store: FolderStore, codec: TicketCodec): SessionStore {
-  const open = (value: Uint8Array | undefined, key: Uint8Array) => value && codec.open(value, key);
-  return {
-    get: (key) => open(store.get(key), key),
-    take: (key) => open(store.take(key), key),
-    set: (key, session, timeout) => store.set(key, codec.seal(session, key), timeout),
-    delete: (key) => store.delete(key),
-  };
-}
-
+// AES-256-GCM; each session can be opened at the place only that it was sealed for.
 const ring = SECRET ? TicketKeyRing.fromSecret(Buffer.from(SECRET, 'base64')) : TicketKeyRing.generate();
-const external = sealed(new FolderStore(SESSIONS), new TicketCodec(ring));
+const external = new SealedStore(new FolderStore(SESSIONS), new TicketCodec(ring));
 
 // Nothing is kept inside, so that every return shows what the folder holds.
 const cache = new SessionCache({ mode: SessionCacheMode.Server | SessionCacheMode.NoInternal, external });

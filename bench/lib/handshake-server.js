@@ -1,7 +1,7 @@
-/** The server process of the handshake benchmark: every variant on a port of its own, and its CPU on request. */
+/** A server process of the handshake benchmark, which tells its CPU on request. */
 
 import * as tls from 'node:tls';
-import { ServerResumption, SessionCache, TicketKeyRing } from 'tls-resumption';
+import { attachTicketKeys, ServerResumption, SessionCache, TicketKeyRing } from 'tls-resumption';
 import { attachBareGate, bareOptions } from './bare-gate.js';
 
 const setup = JSON.parse(process.env.BENCH_SETUP);
@@ -11,37 +11,45 @@ const options = {
   ...(setup.ca === undefined ? {} : { ca: setup.ca, requestCert: true }),
 };
 
-let resumed = 0;
-let accepted = 0;
+/** Says what it did, as nginx does. */
 const serve = (socket) => {
-  accepted++;
-  if (socket.isSessionReused()) resumed++;
   socket.on('error', () => {});
-  socket.end('.');
+  socket.end(socket.isSessionReused() ? 'r' : '.');
 };
 
-const resumption = new ServerResumption({ cache: new SessionCache({ maxSessions: 1_000_000 }) });
-const stateless = new ServerResumption({ tickets: TicketKeyRing.generate({ lifetime: 86_400 }) });
-const servers = {
-  library: tls.createServer(resumption.secure(options), serve),
-  bare: tls.createServer(bareOptions(options), serve),
-  tickets: tls.createServer(stateless.secure(options), serve),
-  node: tls.createServer(options, serve),
+/** One variant a process: its garbage and its compiled code are its own. */
+const variants = {
+  library() {
+    const resumption = new ServerResumption({ cache: new SessionCache({ maxSessions: 1_000_000 }) });
+    const server = tls.createServer(resumption.secure(options), serve);
+    resumption.attach(server);
+    return server;
+  },
+  bare() {
+    const server = tls.createServer(bareOptions(options), serve);
+    attachBareGate(server);
+    return server;
+  },
+  tickets() {
+    const resumption = new ServerResumption({ tickets: TicketKeyRing.generate({ lifetime: 86_400 }) });
+    const server = tls.createServer(resumption.secure(options), serve);
+    resumption.attach(server);
+    return server;
+  },
+  keys() {
+    const server = tls.createServer(options, serve);
+    attachTicketKeys(server, TicketKeyRing.generate({ lifetime: 86_400 }));
+    return server;
+  },
+  node: () => tls.createServer(options, serve),
 };
-stateless.attach(servers.tickets);
-resumption.attach(servers.library);
-attachBareGate(servers.bare);
 
-const ports = {};
-for (const [name, server] of Object.entries(servers)) {
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  ports[name] = server.address().port;
-}
+const server = variants[setup.variant]();
+await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
 
-process.on('message', (moment) => {
-  if (moment === 'before') globalThis.gc?.();
+process.on('message', () => {
   const { user, system } = process.cpuUsage();
-  process.send({ cpu: user + system, accepted, resumed });
+  process.send({ cpu: user + system });
 });
 process.on('disconnect', () => process.exit(0));
-process.send({ ports });
+process.send({ port: server.address().port });

@@ -1,25 +1,33 @@
-/** What benchmarks share: medians of interleaved rounds, children for what needs a process of its own, tables. */
+/** What benchmarks share: medians of interleaved rounds, children for what needs a process of its own, proofs. */
 
 import { spawnSync } from 'node:child_process';
 import { openSync, readSync } from 'node:fs';
 
-export function median(values: readonly number[]): number {
+export function quantile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? Number.NaN;
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+}
+
+export const median = (values: readonly number[]): number => quantile(values, 0.5);
+
+export interface Timing {
+  readonly calls: number;
+  readonly rounds: number;
+  /** Rounds before the first that counts, for the compiler. */
+  readonly warmUp?: number;
 }
 
 /**
- * Nanoseconds a call of each candidate, medians of rounds. The candidates take turns, so that what slows the machine
- * down for a while slows all of them.
+ * Nanoseconds a call of each candidate, round by round. The candidates take turns, so that what slows the machine down
+ * for a while slows all of them.
  */
 export function time<Name extends string>(
   candidates: Readonly<Record<Name, (i: number) => unknown>>,
-  { calls = 200_000, rounds = 11 }: { calls?: number; rounds?: number } = {},
-): Record<Name, number> {
+  { calls, rounds, warmUp = 2 }: Timing,
+): Record<Name, number[]> {
   const names = Object.keys(candidates) as Name[];
   const times = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Record<Name, number[]>;
-  // The first two rounds are for the compiler.
-  for (let round = -2; round < rounds; round++) {
+  for (let round = -warmUp; round < rounds; round++) {
     for (const name of names) {
       const call = candidates[name];
       const start = performance.now();
@@ -29,14 +37,34 @@ export function time<Name extends string>(
       if (kept !== time && round >= 0) times[name].push(taken);
     }
   }
-  return Object.fromEntries(names.map((name) => [name, median(times[name])])) as Record<Name, number>;
+  return times;
+}
+
+/** The same for candidates of which some give promises, which are waited for one by one. */
+export async function timeAsync<Name extends string>(
+  candidates: Readonly<Record<Name, (i: number) => unknown>>,
+  { calls, rounds, warmUp = 2 }: Timing,
+): Promise<Record<Name, number[]>> {
+  const names = Object.keys(candidates) as Name[];
+  const times = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Record<Name, number[]>;
+  for (let round = -warmUp; round < rounds; round++) {
+    for (const name of names) {
+      const call = candidates[name];
+      const start = performance.now();
+      for (let i = 0; i < calls; i++) {
+        const answer = call(i);
+        if (answer instanceof Promise) await answer;
+      }
+      if (round >= 0) times[name].push(((performance.now() - start) * 1e6) / calls);
+    }
+  }
+  return times;
 }
 
 /** Runs a part of the benchmark in a fresh process, which prints one JSON value. */
 export function inChild<T>(file: string, ...args: string[]): T {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [...process.execArgv, file, ...args], {
-    encoding: 'utf8',
-  });
+  const flags = ['--import', 'tsx', '--expose-gc'];
+  const { status, stdout, stderr } = spawnSync(process.execPath, [...flags, file, ...args], { encoding: 'utf8' });
   if (status !== 0) throw new Error(`${args.join(' ')} failed: ${stderr}`);
   return JSON.parse(stdout) as T;
 }
@@ -59,22 +87,11 @@ export function waited(): number {
   return Number(read.toString('latin1', 0, length).split(' ')[1]) / 1e6;
 }
 
-export interface Row {
-  readonly what: string;
-  readonly figure: string;
-  /** What it must not exceed, and whether it does not. */
-  readonly target?: string;
-  readonly met?: boolean;
-}
-
-/** A Markdown table. */
-export function table(title: string, rows: readonly Row[]): string {
-  const lines = rows.map(({ what, figure, target = '', met }) => {
-    return `| ${what} | ${figure} | ${target} | ${met === undefined ? '' : met ? 'yes' : 'NO'} |`;
-  });
-  return [`### ${title}`, '', '| what | figure | target | met |', '|---|---|---|---|', ...lines, ''].join('\n');
-}
-
 export function prove(claim: boolean, what: string): void {
   if (!claim) throw new Error(`disqualified: ${what}`);
+}
+
+/** Tells on the terminal, and nowhere else, what goes on. */
+export function progress(what: string): void {
+  process.stderr.write(`${new Date().toISOString().slice(11, 19)}  ${what}\n`);
 }

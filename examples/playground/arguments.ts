@@ -14,10 +14,17 @@ const MAX_KEYS = 1000;
 
 export type Version = (typeof VERSIONS)[number];
 
+export type StoreChoice =
+  | { readonly kind: 'memory' }
+  | { readonly kind: 'lmdb'; readonly path: string }
+  | { readonly kind: 'redis'; readonly url: string };
+
 export interface PlaygroundOptions {
   readonly port: number;
   readonly host: string;
   readonly mode: (typeof MODES)[number];
+  /** Where stateful sessions are kept. */
+  readonly store: StoreChoice;
   /** Where ticket keys come from; without it the server makes them. */
   readonly ticketKeys: { readonly file: string; readonly format: (typeof TICKET_KEY_FORMATS)[number] } | undefined;
   /** Seconds from one ticket key to the next. */
@@ -45,6 +52,8 @@ saved, and goes on serving for your own browser.
   --host ADDRESS    address to listen on (default: 127.0.0.1)
   --mode MODE       stateful: sessions are kept by the server; tickets: by the clients,
                     encrypted; none: nothing resumes (default: stateful)
+  --store STORE     with --mode stateful: where sessions are kept; memory, lmdb:DIRECTORY or
+                    redis://HOST:PORT (default: memory)
   --ticket-keys FILE
                     with --mode tickets: take the keys from this file, and follow it
   --ticket-key-format FORMAT
@@ -63,6 +72,7 @@ const SPECIFICATION = {
   port: { type: 'string' },
   host: { type: 'string' },
   mode: { type: 'string' },
+  store: { type: 'string' },
   'ticket-keys': { type: 'string' },
   'ticket-key-format': { type: 'string' },
   rotate: { type: 'string' },
@@ -135,6 +145,18 @@ function mode(values: Values): PlaygroundOptions['mode'] {
   return chosen;
 }
 
+function store(values: Values, mode: PlaygroundOptions['mode']): StoreChoice {
+  const given = values['store'];
+  if (given === undefined) return { kind: 'memory' };
+  if (mode !== 'stateful') throw wrong('store', '--mode stateful', mode);
+  if (given === 'memory') return { kind: 'memory' };
+  const path = /^lmdb:([^\0]+)$/.exec(given)?.[1];
+  if (path !== undefined) return { kind: 'lmdb', path };
+  if (/^rediss?:\/\/[^/]+(\/\d*)?$/.test(given) && URL.canParse(given)) return { kind: 'redis', url: given };
+  // What stands before an @ may be a password.
+  throw wrong('store', 'memory, lmdb:DIRECTORY or redis://HOST:PORT', given.replace(/.*@/s, '...@'));
+}
+
 function ticketKeys(values: Values): PlaygroundOptions['ticketKeys'] {
   const { 'ticket-keys': file, 'ticket-key-format': format, rotate } = values;
   if (file === undefined && format === undefined) return undefined;
@@ -164,10 +186,12 @@ export function parseArguments(args: readonly string[]): PlaygroundOptions | und
   const values = valuesOf(args);
   if (values['help'] !== undefined) return undefined;
   const timeout = integer(values, 'timeout', 1, 604_800, 300);
+  const chosenMode = mode(values);
   const options = {
     port: integer(values, 'port', 0, 65_535, 0),
     host: host(values),
-    mode: mode(values),
+    mode: chosenMode,
+    store: store(values, chosenMode),
     ticketKeys: ticketKeys(values),
     rotate: rotate(values, timeout),
     min: choice(values, 'min', VERSIONS, 'TLSv1.2'),

@@ -11,7 +11,7 @@ export interface Visits {
   readonly certificate: string;
   readonly version: Version;
   readonly count: number;
-  /** Whether to show the session of the connection before. */
+  /** Whether to show the sessions of the connections before, one each. */
   readonly comeBack: boolean;
 }
 
@@ -28,8 +28,8 @@ export type Answer = { readonly visits: readonly Visit[] } | { readonly error: s
 /** Milliseconds that a server gets to send a session once the handshake is complete. */
 const SESSION_WAIT = 1000;
 
-/** The latest session of each version. */
-const sessions = new Map<Version, Buffer>();
+/** Those of the latest connections of each version. */
+const sessions = new Map<Version, readonly (Buffer | undefined)[]>();
 
 /** TLS 1.3 servers send sessions after the handshake; each is shown once. */
 async function receiveSession(socket: tls.TLSSocket, received: Promise<Buffer>): Promise<Buffer | undefined> {
@@ -43,10 +43,13 @@ async function receiveSession(socket: tls.TLSSocket, received: Promise<Buffer>):
   return session;
 }
 
-async function visit({ port, host, certificate, version, comeBack }: Visits): Promise<Visit> {
+/** @returns how it went, and the session to come back with */
+async function visit(
+  { port, host, certificate, version }: Visits,
+  session: Buffer | undefined,
+): Promise<[Visit, Buffer | undefined]> {
   const raw = net.connect({ port, host, noDelay: true });
   await once(raw, 'connect');
-  const session = comeBack ? sessions.get(version) : undefined;
   const start = performance.now();
   const socket = tls.connect({
     socket: raw,
@@ -62,19 +65,25 @@ async function visit({ port, host, certificate, version, comeBack }: Visits): Pr
   const milliseconds = performance.now() - start;
   const resumed = socket.isSessionReused();
   const next = await receiveSession(socket, received);
-  if (next) sessions.set(version, next);
-  else sessions.delete(version);
   const closed = once(socket, 'close');
   socket.end();
   socket.resume();
   await closed;
-  return { resumed, milliseconds, bytes: raw.bytesRead + raw.bytesWritten };
+  return [{ resumed, milliseconds, bytes: raw.bytesRead + raw.bytesWritten }, next];
 }
 
 async function answer(request: Visits): Promise<Answer> {
+  const { version, count, comeBack } = request;
+  const known = (comeBack && sessions.get(version)) || [];
   const visits: Visit[] = [];
+  const received: (Buffer | undefined)[] = [];
   try {
-    while (visits.length < request.count) visits.push(await visit(request));
+    while (visits.length < count) {
+      const [how, session] = await visit(request, known[visits.length]);
+      visits.push(how);
+      received.push(session);
+    }
+    sessions.set(version, received);
     return { visits };
   } catch (error) {
     return { error: String(error) };

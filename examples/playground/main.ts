@@ -48,7 +48,7 @@ async function showTable(server: PlaygroundServer, options: PlaygroundOptions, p
 function invitation(url: string): string {
   return `
 See your own browser resume: open ${url}/ and accept the certificate, which was made just now;
-then press "Connect again", or reload. Without a browser: curl -k ${url}/connection
+then press "Visit again", or reload. Without a browser: curl -k ${url}/connection
 Ctrl-C stops the server.
 `;
 }

@@ -66,9 +66,11 @@ function costOf(batches: readonly Batch[], among: readonly Visit[], resumed: boo
   };
 }
 
-async function runBatch(client: ClientProcess, visits: Visits): Promise<Batch> {
+/** Ends when its sessions are stored: nobody comes back before. */
+async function runBatch(server: PlaygroundServer, client: ClientProcess, visits: Visits): Promise<Batch> {
   const before = process.cpuUsage();
   const done = await client.visit(visits);
+  await server.idle();
   const { user, system } = process.cpuUsage(before);
   return { visits: done, cpu: user + system };
 }
@@ -83,14 +85,14 @@ async function measureVersion(
   const full: Batch[] = [];
   const back: Batch[] = [];
   const ways = new Set<string>();
-  await client.visit({ ...common, count: WARM_UP, comeBack: false });
-  await client.visit({ ...common, count: WARM_UP, comeBack: true });
+  await runBatch(server, client, { ...common, count: WARM_UP, comeBack: false });
+  await runBatch(server, client, { ...common, count: WARM_UP, comeBack: true });
   for (let round = 0; round < ROUNDS && !signal.aborted; round++) {
     if (round > 0 && Date.now() > deadline) break;
     progress.show(`${version}: full handshakes`, (2 * round) / (2 * ROUNDS));
-    full.push(await runBatch(client, { ...common, count: BATCH, comeBack: false }));
+    full.push(await runBatch(server, client, { ...common, count: BATCH, comeBack: false }));
     progress.show(`${version}: coming back`, (2 * round + 1) / (2 * ROUNDS));
-    back.push(await runBatch(client, { ...common, count: BATCH, comeBack: true }));
+    back.push(await runBatch(server, client, { ...common, count: BATCH, comeBack: true }));
     for (const { way } of server.handshakes.last) if (way !== null) ways.add(way);
   }
   const returns = back.flatMap(({ visits }) => visits);
@@ -105,7 +107,12 @@ async function measureVersion(
 }
 
 /** @returns `undefined` when the signal was aborted meanwhile */
-export async function measure(options: MeasureOptions): Promise<readonly Measurement[] | undefined> {
+export function measure(options: MeasureOptions): Promise<readonly Measurement[] | undefined> {
+  const why = 'Not while clients are being measured: the table will be done in some seconds.';
+  return options.server.actions.without(why, () => measureAll(options));
+}
+
+async function measureAll(options: MeasureOptions): Promise<readonly Measurement[] | undefined> {
   const { versions, signal, progress } = options;
   const client = new ClientProcess();
   const stop = (): void => client.stop();

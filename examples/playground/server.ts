@@ -13,10 +13,15 @@ import {
   type SessionCacheStatistics,
 } from 'tls-resumption';
 import { makeCertificate } from '../support/certificates.js';
+import { type Action, Actions } from './actions.js';
 import type { PlaygroundOptions } from './arguments.js';
-import { HandshakeLog } from './handshake-log.js';
+import { Dashboard } from './dashboard.js';
+import { guardFor } from './guard.js';
+import type { HandshakeLog } from './handshake-log.js';
+import { describeReload } from './happenings.js';
 import { answerRequests } from './routes.js';
-import { guardFor, PlaygroundTickets, type TicketKeysReport } from './tickets.js';
+import { openStore, type PlaygroundStore } from './store.js';
+import { PlaygroundTickets, type TicketKeysReport } from './tickets.js';
 
 /** What `GET /connection` answers. */
 export interface ConnectionReport {
@@ -40,27 +45,45 @@ const CHAIN_AGE = 86_400;
 /** Milliseconds that requests under way get to finish when the server stops. */
 const GRACE = 200;
 
+interface Certificate {
+  readonly key: string;
+  readonly cert: string;
+}
+
+function newCertificate({ host, key }: PlaygroundOptions): Promise<Certificate> {
+  const names = new Set(['localhost', '127.0.0.1', '::1', host]);
+  return makeCertificate({ names: [...names], keyType: key });
+}
+
 export class PlaygroundServer {
-  readonly certificate: string;
-  readonly handshakes = new HandshakeLog();
+  readonly actions: Actions;
+  readonly dashboard: Dashboard;
+  readonly #options: PlaygroundOptions;
+  readonly #secureOptions: https.ServerOptions;
+  #certificate: string;
   readonly #server: https.Server;
   readonly #resumption: ServerResumption | undefined;
   readonly #cache: SessionCache;
   readonly #tickets: PlaygroundTickets | undefined;
+  readonly #store: PlaygroundStore | undefined;
   readonly #sockets = new Set<Socket>();
 
   /** @param warn is told in a line what goes wrong while the server goes on */
   static async create(options: PlaygroundOptions, warn: (message: string) => void): Promise<PlaygroundServer> {
-    const names = new Set(['localhost', '127.0.0.1', '::1', options.host]);
-    return new PlaygroundServer(options, await makeCertificate({ names: [...names], keyType: options.key }), warn);
+    const certificate = await newCertificate(options);
+    const store = await openStore(options.store, warn);
+    return new PlaygroundServer(options, certificate, store, warn);
   }
 
   private constructor(
     options: PlaygroundOptions,
-    { key, cert }: { readonly key: string; readonly cert: string },
+    { key, cert }: Certificate,
+    store: PlaygroundStore | undefined,
     warn: (message: string) => void,
   ) {
-    this.certificate = cert;
+    this.#options = options;
+    this.#certificate = cert;
+    this.#store = store;
     const secureOptions: https.ServerOptions = {
       key,
       cert,
@@ -68,9 +91,12 @@ export class PlaygroundServer {
       maxVersion: options.max,
       ALPNProtocols: ['http/1.1', 'http/1.0'],
     };
+    this.#secureOptions = secureOptions;
     if (options.mode === 'tickets') this.#tickets = new PlaygroundTickets(options, () => this.handshakes.tell(), warn);
     if (options.mode !== 'none') {
-      this.#cache = new SessionCache({ timeout: options.timeout });
+      // With a store it alone keeps sessions: so every return shows what it holds.
+      const mode = SessionCacheMode.Server | (store ? SessionCacheMode.NoInternal : 0);
+      this.#cache = new SessionCache({ mode, timeout: options.timeout, external: store?.sessions });
       this.#resumption = new ServerResumption({
         cache: this.#cache,
         guard: guardFor(options, Math.max(CHAIN_AGE, options.timeout)),
@@ -81,14 +107,32 @@ export class PlaygroundServer {
     } else {
       // No tickets that carry the session, and nobody who keeps sessions: nothing to come back with.
       this.#cache = new SessionCache({ mode: SessionCacheMode.Off });
-      this.#server = https.createServer({ ...secureOptions, secureOptions: constants.SSL_OP_NO_TICKET });
+      secureOptions.secureOptions = constants.SSL_OP_NO_TICKET;
+      this.#server = https.createServer(secureOptions);
     }
+    this.dashboard = new Dashboard(options, this.#tickets, this);
+    this.actions = new Actions(this.#actionsThereAre());
     this.#server.on('connection', (socket: Socket) => {
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
     });
-    this.#server.on('secureConnection', (socket) => this.handshakes.add(this.report(socket)));
+    this.#server.on('secureConnection', (socket) => {
+      this.dashboard.handshake(socket, this.report(socket), this.#resumption?.connection(socket)?.reason ?? null);
+    });
     answerRequests(this.#server, this);
+  }
+
+  get handshakes(): HandshakeLog {
+    return this.dashboard.handshakes;
+  }
+
+  /** In PEM. */
+  get certificate(): string {
+    return this.#certificate;
+  }
+
+  get cacheBytes(): number {
+    return this.#cache.bytes;
   }
 
   get statistics(): Statistics {
@@ -109,6 +153,40 @@ export class PlaygroundServer {
     };
   }
 
+  #actionsThereAre(): Record<string, Action> {
+    const { mode, store } = this.#options;
+    return {
+      ...(this.#tickets?.own && { rotate: () => this.#rotate() }),
+      ...(mode === 'stateful' && store.kind === 'memory' && { flush: () => this.#flush() }),
+      ...(mode !== 'none' && { forget: () => this.#forget() }),
+      reload: () => this.#reload(),
+    };
+  }
+
+  #rotate(): string {
+    const key = this.#tickets?.ring.rotate();
+    return `Key ${key?.name.toString('hex', 0, 4)} seals now; the ones before still open.`;
+  }
+
+  #flush(): string {
+    const removed = this.#cache.flush();
+    return `Expired sessions removed: ${removed}. Still good: ${this.#cache.size}.`;
+  }
+
+  async #forget(): Promise<string> {
+    await this.#resumption?.guard.rotate('by hand');
+    this.#cache.clear();
+    return 'Forgotten: nothing from before resumes any more.';
+  }
+
+  async #reload(): Promise<string> {
+    const { key, cert } = await newCertificate(this.#options);
+    const report = await this.#resumption?.reload(this.#server, { options: { key, cert } });
+    if (report === undefined) this.#server.setSecureContext({ ...this.#secureOptions, key, cert });
+    this.#certificate = cert;
+    return report === undefined ? 'New certificate and key.' : describeReload(report);
+  }
+
   /** @returns the port */
   async listen(port: number, host: string): Promise<number> {
     this.#server.listen(port, host);
@@ -116,9 +194,20 @@ export class PlaygroundServer {
     return (this.#server.address() as AddressInfo).port;
   }
 
+  /** Resolves when all sessions made so far are stored. */
+  async idle(): Promise<void> {
+    await this.#resumption?.idle();
+  }
+
   async close(): Promise<void> {
-    this.handshakes.close();
-    if (!this.#server.listening) return;
+    this.dashboard.close();
+    if (this.#server.listening) await this.#closeServer();
+    await this.idle();
+    await this.#store?.close();
+    this.#tickets?.ring[Symbol.dispose]();
+  }
+
+  async #closeServer(): Promise<void> {
     const closed = once(this.#server, 'close');
     this.#server.close();
     this.#server.closeIdleConnections();
@@ -127,6 +216,5 @@ export class PlaygroundServer {
     }, GRACE);
     await closed;
     clearTimeout(timer);
-    this.#tickets?.ring[Symbol.dispose]();
   }
 }

@@ -1,6 +1,6 @@
 /** The keys of the playground's tickets: its own, or those in a file. */
 
-import { digestParameters, SessionIdContextGuard, type SessionPolicy, TicketKeyRing } from 'tls-resumption';
+import { TicketKeyRing } from 'tls-resumption';
 import type { PlaygroundOptions } from './arguments.js';
 
 /** What Node takes. */
@@ -22,28 +22,28 @@ export interface TicketKeysReport {
   readonly rotatedAt: number | null;
 }
 
-/**
- * Sessions are bound to the server's certificate, and each playground makes one of its own. So that two of them with
- * one key file resume each other's clients, their guard leaves it out. HAProxy, with the same keys, resumes them too:
- * OpenSSL there asks for this name.
- */
-class SharedKeysGuard extends SessionIdContextGuard {
-  readonly #parameters: Buffer;
-
-  constructor({ min, max }: PlaygroundOptions, maxChainAge: number) {
-    super({ name: 'haproxy', maxChainAge });
-    this.#parameters = digestParameters({ minVersion: min, maxVersion: max });
-  }
-
-  override contextFor(connection: SessionPolicy | { readonly policy: SessionPolicy }): Buffer {
-    const { servername } = 'policy' in connection ? connection.policy : connection;
-    return super.contextFor({ servername, parameters: this.#parameters });
-  }
+/** A key as the page shows it. Times are milliseconds since 1970, `null` when only the file knows. */
+export interface ShownKey {
+  /** The first bytes of the name, in hexadecimal. */
+  readonly name: string;
+  readonly use: 'seals' | 'will seal' | 'opens';
+  /** Since when, and until when. */
+  readonly since: number | null;
+  readonly until: number | null;
 }
+
+/** Keys that the page shows. */
+const SHOWN = 8;
 
 export class PlaygroundTickets {
   readonly ring: TicketKeyRing;
+  /** Whether keys are made here: otherwise other hosts would not know a new one. */
+  readonly own: boolean;
+  readonly #interval: number;
   readonly #rotated: { count: number; at: number | null } = { count: 0, at: null };
+  readonly #begun = Date.now();
+  /** When each key that no longer seals stopped, the latest last. */
+  #ended: ReadonlyMap<string, number> = new Map();
 
   /**
    * @param changed another key seals
@@ -52,9 +52,13 @@ export class PlaygroundTickets {
    */
   constructor(options: PlaygroundOptions, changed: () => void, fault: (message: string) => void) {
     this.ring = ringOf(options);
-    this.ring.on('rotate', () => {
+    this.own = options.ticketKeys === undefined;
+    this.#interval = options.rotate * 1000;
+    this.ring.on('rotate', ({ previous }) => {
       this.#rotated.count++;
       this.#rotated.at = Date.now();
+      const ended = [...this.#ended, [previous.name.toString('hex'), this.#rotated.at] as const];
+      this.#ended = new Map(ended.slice(-SHOWN));
       changed();
     });
     this.ring.on('fault', (error) => fault(error.message));
@@ -62,6 +66,21 @@ export class PlaygroundTickets {
 
   get report(): TicketKeysReport {
     return { ...this.ring.toJSON(), rotations: this.#rotated.count, rotatedAt: this.#rotated.at };
+  }
+
+  /** What seals, what will, and what else opens, newest first; not all when there are many. */
+  get shown(): readonly ShownKey[] {
+    const { current, next, previous, lifetime } = this.ring.toJSON();
+    const since = this.#rotated.at ?? this.#begun;
+    const key = (name: string, use: ShownKey['use'], from: number | null, length: number): ShownKey => {
+      const known = this.own && from !== null;
+      return { name: name.slice(0, 8), use, since: known ? from : null, until: known ? from + length : null };
+    };
+    return [
+      ...(current === undefined ? [] : [key(current, 'seals', since, this.#interval)]),
+      ...next.map((name) => key(name, 'will seal', null, 0)),
+      ...previous.map((name) => key(name, 'opens', this.#ended.get(name) ?? null, lifetime * 1000)),
+    ].slice(0, SHOWN);
   }
 }
 
@@ -73,10 +92,4 @@ function ringOf({ ticketKeys, rotate, timeout }: PlaygroundOptions): TicketKeyRi
     throw new Error(`the ticket keys in ${file} have ${ring.keyLength} bytes each, and Node takes ${KEY_BYTES}`);
   }
   return ring;
-}
-
-/** @param maxChainAge seconds */
-export function guardFor(options: PlaygroundOptions, maxChainAge: number): SessionIdContextGuard {
-  if (options.ticketKeys !== undefined) return new SharedKeysGuard(options, maxChainAge);
-  return new SessionIdContextGuard({ name: 'playground', maxChainAge });
 }

@@ -1,11 +1,12 @@
 /** What a session cache is given: its options, IDs and sides. */
 
-import { outOfRange, requireBytes, wrongType } from '../arguments.js';
+import { outOfRange, requireBytes, requireNumber, requireObject, wrongType } from '../arguments.js';
 import type { DeadlineStoreOptions } from '../stores/deadline-store.js';
 import type { SessionStore } from '../stores/session-store.js';
 import { SessionCacheMode } from './session-cache-mode.js';
 
 const MAX_ID_BYTES = 1024;
+const LAST_TIME = 8_640_000_000_000_000;
 
 /** Which side of a connection a session belongs to. */
 export type SessionSide = 'server' | 'client';
@@ -41,6 +42,14 @@ export interface SessionLifetime {
 
 export function requireId(id: Uint8Array): Uint8Array {
   return requireBytes('id', id, 0, MAX_ID_BYTES);
+}
+
+export function requireLifetime(lifetime: SessionLifetime): SessionLifetime {
+  requireObject('lifetime', lifetime);
+  const { fullHandshakeTime, expiresAt } = lifetime;
+  if (fullHandshakeTime !== undefined) requireNumber('fullHandshakeTime', fullHandshakeTime, 0, LAST_TIME, 'ms');
+  if (expiresAt !== undefined) requireNumber('expiresAt', expiresAt, 0, Number.POSITIVE_INFINITY, 'ms');
+  return lifetime;
 }
 
 export function sideFlag(side: unknown): SessionCacheMode {

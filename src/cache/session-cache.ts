@@ -8,12 +8,14 @@ import { inspect } from 'node:util';
 import { requireBytes, requireFunction, requireInteger, requireNumber, requireObject } from '../arguments.js';
 import type { SessionEntry } from '../stores/session-envelope.js';
 import { isPromise, type MaybePromise } from '../stores/session-store.js';
-import { ExternalSessions, externalKey } from './external-sessions.js';
+import { tellFlushed, tellStored } from './cache-events.js';
+import { ExternalSessions, externalKey, sessionOf } from './external-sessions.js';
 import { type Flight, Flights, type Loan } from './flights.js';
 import { NO_SLOT } from './session-arena.js';
 import { requireMode, SessionCacheMode } from './session-cache-mode.js';
 import {
   requireId,
+  requireLifetime,
   type SessionCacheOptions,
   type SessionLifetime,
   type SessionSide,
@@ -37,7 +39,6 @@ const AUTO_CLEAR_EVERY = 255;
  * size is always cleared whole, as OpenSSL does, and a large one does not stop the event loop.
  */
 const AUTO_CLEAR_LIMIT = 20_480;
-const LAST_TIME = 8_640_000_000_000_000;
 
 /**
  * A bounded cache of TLS sessions by session ID, in memory, with an external cache behind or instead of it.
@@ -127,6 +128,11 @@ export class SessionCache {
     return this.#table.bytes;
   }
 
+  /** @internal Lookups that found a session whose time was over. */
+  get timeouts(): number {
+    return this.#counters.timeouts;
+  }
+
   /** The counters, as they are now: SSL_CTX_sess_number(3) and its family. */
   get statistics(): SessionCacheStatistics {
     return Object.freeze({ number: this.#table.size, ...this.#counters });
@@ -191,10 +197,7 @@ export class SessionCache {
     requireId(id);
     requireBytes('session', session, 0, Number.MAX_SAFE_INTEGER);
     const flag = sideFlag(side);
-    requireObject('lifetime', lifetime);
-    const { fullHandshakeTime, expiresAt } = lifetime;
-    if (fullHandshakeTime !== undefined) requireNumber('fullHandshakeTime', fullHandshakeTime, 0, LAST_TIME, 'ms');
-    if (expiresAt !== undefined) requireNumber('expiresAt', expiresAt, 0, Number.POSITIVE_INFINITY, 'ms');
+    const { fullHandshakeTime, expiresAt } = requireLifetime(lifetime);
     if ((this.#mode & flag) === 0 || id.length === 0 || this.#closed) return;
 
     const now = this.#clock();
@@ -205,6 +208,7 @@ export class SessionCache {
       this.#flights.supersede(id);
       if ((this.#mode & SessionCacheMode.NoInternalStore) === 0) this.#table.put(id, session, made, expiry, now);
     }
+    if (kept) tellStored(this, side, session.length, this.#external !== undefined);
     const written = kept ? this.#external?.set(externalKey(id), session, made, expiry, now) : undefined;
     this.#autoClear(side, now);
     return written;
@@ -326,14 +330,16 @@ export class SessionCache {
   flush(now: number = this.#clock(), limit: number = Number.POSITIVE_INFINITY): number {
     requireNumber('now', now, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY, 'ms');
     requireNumber('limit', limit, 0, Number.POSITIVE_INFINITY, 'sessions');
-    return this.#table.flush(now, limit);
+    return tellFlushed(this, this.#table.flush(now, limit), 'expired');
   }
 
   /** Removes all sessions from the internal cache. Lookups on their way outside find nothing. */
   clear(): void {
     this.#flights.revokeAll();
     this.#loans.revokeAll();
+    const { size } = this;
     this.#table.clear();
+    tellFlushed(this, size, 'cleared');
   }
 
   /** Clears the internal cache and closes it: nothing is kept nor found any more. The external cache stays open. */
@@ -388,10 +394,6 @@ export class SessionCache {
   #autoClear(side: SessionSide, now: number): void {
     const due = ++this.#stored[side] % AUTO_CLEAR_EVERY === 0;
     if ((this.#mode & SessionCacheMode.NoAutoClear) !== 0) this.#clearing = false;
-    else if (due || this.#clearing) this.#clearing = this.#table.flush(now, AUTO_CLEAR_LIMIT) === AUTO_CLEAR_LIMIT;
+    else if (due || this.#clearing) this.#clearing = this.flush(now, AUTO_CLEAR_LIMIT) === AUTO_CLEAR_LIMIT;
   }
-}
-
-function sessionOf(answer: MaybePromise<SessionEntry | undefined>): MaybePromise<Buffer | undefined> {
-  return isPromise(answer) ? answer.then((entry) => entry?.session) : answer?.session;
 }

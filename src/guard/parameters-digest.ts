@@ -76,7 +76,8 @@ function textOrBytes(name: string, input: unknown): string | Uint8Array | undefi
   throw wrongType(name, 'PEM text or bytes', input);
 }
 
-function digestsOf(name: string, input: unknown): string[] | null {
+/** A digest for each PEM block of a setting, or of the whole where there is none; `null` for an absent one. */
+export function digestsOf(name: string, input: unknown): string[] | null {
   if (!Array.isArray(input)) {
     const bytes = textOrBytes(name, input);
     return bytes === undefined ? null : blockDigests(bytes);

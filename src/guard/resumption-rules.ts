@@ -11,8 +11,10 @@ export type NotResumedReason =
   | 'no-legacy-session-id'
   /** The gate could not read the ClientHello. */
   | 'unreadable-hello'
-  /** No such session under this context: never made, evicted, expired, forgotten, or made elsewhere. */
+  /** No such session under this context: never made, evicted, forgotten, or made elsewhere. */
   | 'unknown'
+  /** Found, but its time was over: the cache's `timeout`, or the end of the client's certificate. */
+  | 'expired'
   /** The full handshake it descends from is longer ago than the guard's `maxChainAge`. */
   | 'chain-too-old'
   /** Bytes that are no SSL_SESSION. */
@@ -31,7 +33,18 @@ export type NotResumedReason =
   | 'ticket-key-unknown'
   /** The ticket was made under another server name, configuration or service, or before a rotation of the guard. */
   | 'other-context'
-  /** Answered, but OpenSSL went on in full: a HelloRetryRequest, or a policy of its own. */
+  /** Revoked at the guard: {@link SessionIdContextGuard.revoke}. */
+  | 'revoked'
+  /** The state that the guard shares with others did not answer lately, so that it may be revoked or forgotten. */
+  | 'state-unavailable'
+  /**
+   * Answered, and the client had to be asked for another key share (RFC 8446 §4.1.4), which uses the session up. Servers
+   * prefer groups that many clients send no share of: see `ecdhCurve`.
+   */
+  | 'hello-retry-request'
+  /** Resumed under a name that is not the first hello's, which a HelloRetryRequest allows: the connection was ended. */
+  | 'servername-changed'
+  /** Answered, but OpenSSL went on in full by a policy of its own. */
   | 'not-taken'
   /** The external cache did not answer in time. */
   | 'store-timeout'

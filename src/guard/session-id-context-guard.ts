@@ -5,9 +5,22 @@
  */
 
 import { Buffer } from 'node:buffer';
-import { createHash, hash as hashOnce, randomBytes } from 'node:crypto';
-import { channel } from 'node:diagnostics_channel';
-import { outOfRange, requireBytes, requireNumber, requireObject, requireString, wrongType } from '../arguments.js';
+import { createHash, hash as hashOnce } from 'node:crypto';
+import {
+  outOfRange,
+  requireBytes,
+  requireFunction,
+  requireNumber,
+  requireObject,
+  requireString,
+  wrongType,
+} from '../arguments.js';
+import type { MaybePromise } from '../stores/session-store.js';
+import type { SharedState } from '../stores/shared-state.js';
+import { GuardFacts } from './guard-facts.js';
+import { keyOfRevocation, type RevocableConnection, type Revocation, type ShownSession } from './revocations.js';
+
+export type { RevocableConnection, Revocation };
 
 /** OpenSSL's SSL_MAX_SID_CTX_LENGTH, in bytes. */
 const MAX_SESSION_ID_CONTEXT_LENGTH = 32;
@@ -17,9 +30,7 @@ const DEFAULT_MAX_CHAIN_AGE = 24 * 60 * 60;
 const SEVEN_DAYS = 7 * 24 * 60 * 60;
 const DIGEST_LENGTH = 32;
 const MAX_SESSION_ID = 65_535;
-const FIRST_EPOCH = Buffer.alloc(DIGEST_LENGTH);
-
-const rotated = channel('tls-resumption:rotated');
+const DEFAULT_INTERVAL = 1;
 
 /** Through a string: a Buffer from OpenSSL is an allocation of its own, and costs several times as much. */
 function sha256(bytes: Uint8Array): Buffer {
@@ -54,7 +65,27 @@ export interface SessionIdContextGuardOptions {
    * renewed; 1 to 604 800. Default: 86 400.
    */
   readonly maxChainAge?: number | undefined;
+  /**
+   * What several processes or hosts agree on: with it, what is rotated, retired or revoked at one guard is so at all
+   * guards of the name, and stays so after a restart. Default: none, this guard alone.
+   */
+  readonly state?: SharedState | undefined;
+  /**
+   * Seconds in which what others rotate, retire or revoke is known here, 0.02 to 3600; sooner where the state has a
+   * `watch`. It is asked twice as often. Default: 1.
+   */
+  readonly interval?: number | undefined;
+  /**
+   * What happens when the state did not answer for an interval, or not at all yet: `refuse` resumes nothing, as something
+   * may have been revoked; `resume` goes on with what is known. Connections are never refused. Default: `refuse`.
+   */
+  readonly withoutState?: 'refuse' | 'resume' | undefined;
+  /** Milliseconds since 1970. Default: `Date.now`. */
+  readonly clock?: (() => number) | undefined;
 }
+
+/** What {@link SessionIdContextGuard} says of a session that a client shows. */
+export type GuardRefusal = 'state-unavailable' | 'revoked';
 
 function nameGroups(shareAcross: SessionIdContextGuardOptions['shareAcross']): Map<string, Buffer> {
   const groups = new Map<string, Buffer>();
@@ -92,13 +123,12 @@ export class SessionIdContextGuard {
   readonly maxChainAge: number;
   readonly #label: Buffer;
   readonly #groups: ReadonlyMap<string, Buffer>;
-  #epoch = FIRST_EPOCH;
-  #rotations = 0;
-  #rotatedAt = Number.NEGATIVE_INFINITY;
+  readonly #facts: GuardFacts;
+  readonly #needsState: boolean;
 
   /**
    * @throws TypeError for an option of another type
-   * @throws RangeError for a name of 0 or more than 32 bytes, a name in two groups, a `maxChainAge` out of range
+   * @throws RangeError for a name of 0 or more than 32 bytes, a name in two groups, a number out of range
    */
   constructor(options: SessionIdContextGuardOptions) {
     const name = requireString('name', options?.name);
@@ -116,24 +146,52 @@ export class SessionIdContextGuard {
     );
     this.#groups = nameGroups(options.shareAcross);
     this.#label = createHash('sha256').update('tls-resumption context v1\0').update(name).digest();
+    const { state, interval = DEFAULT_INTERVAL, withoutState = 'refuse', clock = Date.now } = options;
+    if (state !== undefined) requireState(state);
+    requireNumber('interval', interval, 0.02, 3600, 'seconds');
+    if (withoutState !== 'refuse' && withoutState !== 'resume') {
+      requireString('withoutState', withoutState);
+      throw outOfRange('withoutState', "'refuse' or 'resume'", withoutState);
+    }
+    requireFunction('clock', clock);
+    this.#needsState = state !== undefined && withoutState === 'refuse';
+    this.#facts = new GuardFacts({ name, maxChainAge: this.maxChainAge, clock, state, interval });
   }
 
   /**
-   * How often it was rotated: contexts computed before the last time are not of now.
+   * A number that changes when what was made under the settings is forgotten: contexts computed before are not of now.
    *
    * @internal
    */
-  get rotations(): number {
-    return this.#rotations;
+  generationOf(parameters: Uint8Array): number {
+    return this.#facts.epochs.generationOf(parameters);
   }
 
   /**
-   * Milliseconds since 1970 when it was rotated last.
+   * Milliseconds since 1970: what was made under the settings by then is forgotten.
    *
    * @internal
    */
-  get rotatedAt(): number {
-    return this.#rotatedAt;
+  forgottenAt(parameters: Uint8Array): number {
+    return this.#facts.epochs.forgottenAt(parameters) + this.#facts.margin;
+  }
+
+  /**
+   * Whether a session that a client shows must not be resumed, whatever was made of it.
+   *
+   * @internal
+   */
+  refusalOf(servername: string | undefined, shown: Omit<ShownSession, 'place'>): GuardRefusal | undefined {
+    const { revocations, margin } = this.#facts;
+    if (this.#needsState && !this.#facts.current) return 'state-unavailable';
+    if (revocations.size === 0) return undefined;
+    const place = servername === undefined ? undefined : this.#placeOf(servername);
+    return revocations.holds({ ...shown, place }, margin) ? 'revoked' : undefined;
+  }
+
+  /** Where sessions of a name are: with those of its group, or by themselves. */
+  #placeOf(servername: string): string | Buffer {
+    return this.#groups.get(servername) ?? servername;
   }
 
   /**
@@ -156,7 +214,7 @@ export class SessionIdContextGuard {
     const named = kind === 1 ? Buffer.from(servername as string) : (group ?? EMPTY);
     const bytes = Buffer.allocUnsafe(3 * DIGEST_LENGTH + 1 + named.length);
     bytes.set(this.#label, 0);
-    bytes.set(this.#epoch, DIGEST_LENGTH);
+    bytes.set(this.#facts.epochs.of(policy.parameters), DIGEST_LENGTH);
     bytes.set(policy.parameters, 2 * DIGEST_LENGTH);
     bytes[3 * DIGEST_LENGTH] = kind;
     bytes.set(named, 3 * DIGEST_LENGTH + 1);
@@ -194,20 +252,67 @@ export class SessionIdContextGuard {
    * Forgets everything that was made before: the epoch becomes a new random one, so no earlier context comes back.
    * The bytes of the sessions stay in their caches until they expire or go for newer ones.
    *
-   * This guard forgets, in this process: another one, also after a restart, begins with the epoch that all guards of
-   * the name begin with, and finds in a shared external cache what was stored under it.
+   * It takes effect here at once, and with a `state` at all guards of the name within their `interval`; without one, at
+   * this guard alone and until a restart. Published on the diagnostics channel `tls-resumption:rotated`, here and there.
    *
-   * Published on the diagnostics channel `tls-resumption:rotated` as `{ guard, reason }`.
-   *
-   * @param reason for people and logs
+   * @param reason for people and logs; others are told its first 256 bytes
+   * @returns a promise only if the state answered with one; it is fulfilled once the state has it, however often it
+   *   failed before (`tls-resumption:store-error`), and rejects if the guard is disposed of first
    */
-  rotate(reason: string): void {
-    requireString('reason', reason);
-    this.#epoch = randomBytes(DIGEST_LENGTH);
-    this.#rotations++;
-    this.#rotatedAt = Date.now();
-    if (rotated.hasSubscribers) rotated.publish({ guard: this.name, reason });
+  rotate(reason: string): MaybePromise<void> {
+    return this.#facts.rotate(requireString('reason', reason));
   }
+
+  /**
+   * Forgets everything that was made under some settings, and nothing else: {@link rotate} for these. Of more than 4096
+   * settings within `maxChainAge`, all are forgotten.
+   *
+   * @param parameters what {@link digestParameters} gives for them: 32 bytes
+   * @param reason as for {@link rotate}
+   * @returns as {@link rotate}
+   */
+  retire(parameters: Uint8Array, reason: string): MaybePromise<void> {
+    requireBytes('parameters', parameters, DIGEST_LENGTH, DIGEST_LENGTH);
+    return this.#facts.retire(parameters, requireString('reason', reason));
+  }
+
+  /**
+   * Ends sessions: what is revoked is refused wherever it is found, in memory too, in a store or in a ticket, here at
+   * once and with a `state` at all guards of the name within their `interval`. The connection goes on in full, and
+   * what a client then makes is good again. No cache is searched.
+   *
+   * - `peerFingerprint` and `servername` refuse what descends from a full handshake up to now: with a `state` up to 5
+   *   seconds later, as clocks of hosts differ. A ticket of TLS 1.2 is judged by the name that it is shown under.
+   * - `connection`, what `ServerResumption.connection(socket)` gives, refuses every session of the full handshake that
+   *   its sessions descend from, of before and after: it logs a client out.
+   * - `id` refuses one session, not what was made beside it or renewed from it: a full handshake in TLS 1.3 makes two,
+   *   and each return another.
+   *
+   * It is remembered until nothing from before can come back (`maxChainAge` and an hour). Of more than 10 000 at once,
+   * everything is forgotten instead, as by {@link rotate}.
+   *
+   * @returns as {@link rotate}
+   * @throws TypeError | RangeError for anything but one of the four
+   */
+  revoke(revocation: Revocation): MaybePromise<void> {
+    const key = keyOfRevocation(revocation, (servername) => this.#placeOf(servername));
+    return key === undefined ? undefined : this.#facts.revoke(key);
+  }
+
+  /** Resolves once the state was read for the first time: until then nothing resumes. At once without a state. */
+  ready(): Promise<void> {
+    return this.#facts.shared?.ready ?? Promise.resolve();
+  }
+
+  /** Ends the following of the state, which stays open. From then on nothing resumes that needs it. */
+  [Symbol.dispose](): void {
+    this.#facts.shared?.[Symbol.dispose]();
+  }
+}
+
+function requireState(state: SharedState): void {
+  requireObject('state', state);
+  for (const method of ['set', 'setIfAbsent', 'entries'] as const) requireFunction(`state.${method}`, state[method]);
 }
 
 const EMPTY = Buffer.alloc(0);

@@ -20,7 +20,11 @@ export interface TicketCircumstances {
   readonly extendedMasterSecret: boolean;
   /** Milliseconds since 1970. */
   readonly now: number;
-  readonly guard: Pick<SessionIdContextGuard, 'withinChainAge' | 'rotatedAt'>;
+  /** The name in the hello. */
+  readonly servername: string | undefined;
+  /** Milliseconds since 1970: tickets without a stamp from before are not opened. */
+  readonly forgottenAt: number;
+  readonly guard: Pick<SessionIdContextGuard, 'withinChainAge' | 'refusalOf'>;
 }
 
 /** @returns why it is not opened, or when the full handshake was that it descends from: milliseconds since 1970 */
@@ -34,6 +38,8 @@ export function judgeTicket(
   if (stamp !== undefined) {
     if (!isStampedFor(stamp, context)) return 'other-context';
     if (!guard.withinChainAge(stamp.fullHandshakeTime, now)) return 'chain-too-old';
+    const refused = revoked(ticket, stamp.fullHandshakeTime, undefined, circumstances);
+    if (refused !== undefined) return refused;
   } else if (!circumstances.strangers) return 'other-context';
   if (stamp !== undefined && !circumstances.requestCert && circumstances.extendedMasterSecret) {
     return stamp.fullHandshakeTime;
@@ -41,22 +47,36 @@ export function judgeTicket(
   const state = openTicketWith(key, ticket);
   if (state === undefined) return 'unreadable-session';
   try {
-    return judgeSession(decodeSslSession(state), stamp?.fullHandshakeTime, circumstances);
+    return judgeSession(ticket, decodeSslSession(state), stamp?.fullHandshakeTime, circumstances);
   } finally {
     state.fill(0);
   }
 }
 
+/** Its whole bytes are what a ticket is revoked by. */
+function revoked(
+  ticket: Buffer,
+  fullHandshakeTime: number,
+  peerCertificate: Buffer | undefined,
+  { guard, servername }: TicketCircumstances,
+): NotResumedReason | undefined {
+  return guard.refusalOf(servername, { id: ticket, fullHandshakeTime, peerCertificate });
+}
+
 function judgeSession(
+  ticket: Buffer,
   session: SslSession | undefined,
   stamped: number | undefined,
-  { requestCert, extendedMasterSecret, now, guard }: TicketCircumstances,
+  circumstances: TicketCircumstances,
 ): NotResumedReason | number {
+  const { requestCert, extendedMasterSecret, now, guard } = circumstances;
   if (session === undefined) return 'unreadable-session';
   const made = stamped ?? session.time * 1000;
   // Nothing else tells a ticket without a stamp from before a rotation.
-  if (stamped === undefined && made <= guard.rotatedAt) return 'other-context';
+  if (stamped === undefined && made <= circumstances.forgottenAt) return 'other-context';
   if (!guard.withinChainAge(made, now)) return 'chain-too-old';
+  const refused = revoked(ticket, made, session.peerCertificate, circumstances);
+  if (refused !== undefined) return refused;
   if (session.extendedMasterSecret && !extendedMasterSecret) return 'extended-master-secret';
   return requestCert && !holdsValidCertificate(session, now) ? 'client-certificate' : made;
 }

@@ -5,8 +5,10 @@ import { randomBytes } from 'node:crypto';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { SecureContext, SecureContextOptions, Server, TLSSocket } from 'node:tls';
+import { channels } from '../diagnostics.js';
 import { ResumptionError } from '../errors.js';
 import { type ClientHelloView, viewClientHello } from '../wire/client-hello-view.js';
+import { type ContextChange, ContextLedger, OWN_CONTEXT } from './context-ledger.js';
 import type { ContextRegistry } from './context-registry.js';
 import {
   ContextMemory,
@@ -18,7 +20,8 @@ import {
 import { HeldConnection, HelloGate } from './hello-gate.js';
 import * as node from './node-tls-server.js';
 import { overrideMethod } from './override-method.js';
-import { type SecuredOptions, settingsOf } from './secure-options.js';
+import { type CheckedReload, closeAffected, planReload, type ReloadReport } from './reload.js';
+import { type SecuredOptions, type ServerNameCallback, settingsOf } from './secure-options.js';
 
 /** What an attachment needs of its ServerResumption. */
 export interface AttachmentSetting extends HandshakeSetting {
@@ -43,10 +46,14 @@ export class Attachment {
   #tls13 = false;
   #endpoint: node.EndpointSettings | undefined;
   #policies = new WeakMap<object, HandshakePolicy>();
+  #addContext: Server['addContext'] = () => {};
+  #setSecureContext: Server['setSecureContext'] = () => {};
+  readonly #ledger: ContextLedger;
 
   constructor(server: Server, setting: AttachmentSetting) {
     this.#server = server;
     this.#setting = setting;
+    this.#ledger = new ContextLedger(server, setting.contexts, setting.guard);
     const limits = { maxBytes: setting.maxHelloBytes, timeout: setting.secured.handshakeTimeout };
     this.#gate = new HelloGate(limits, {
       hello: this.#onHello,
@@ -71,21 +78,30 @@ export class Attachment {
         server.removeListener('resumeSession', this.#onResumeSession);
         server.removeListener('secureConnection', this.#onSecureConnection);
       },
-      overrideMethod(
-        server,
-        'addContext',
-        (original) => (name: string, context: SecureContext | SecureContextOptions) => {
+      overrideMethod(server, 'addContext', (original) => {
+        this.#addContext = (name, context) => original.call(server, name, context);
+        return (name: string, context: SecureContext | SecureContextOptions) => {
+          const pattern = node.patternOfName(name);
           const added = setting.contexts.ensure(context);
-          setting.tickets?.requireSafe(settingsOf(server), [node.nativeContextOf(added)]);
-          original.call(server, name, added);
-          this.#contextsChanged();
-        },
-      ),
-      overrideMethod(server, 'setSecureContext', (original) => (options: SecureContextOptions) => {
-        const prepared = setting.prepare(options) as SecureContextOptions;
-        setting.tickets?.requireSafe(settingsOf(prepared));
-        original.call(server, prepared);
-        this.#learnDefaultContext();
+          const before = this.#ledger.contextOf(pattern);
+          setting.tickets?.requireSafe(settingsOf(server), [node.nativeContextOf(added)], before ? [before] : []);
+          this.#changeBehind(pattern, 'addContext', () => {
+            original.call(server, name, added);
+            node.dropShadowed(server, 'last');
+            this.#contextsChanged();
+          });
+        };
+      }),
+      overrideMethod(server, 'setSecureContext', (original) => {
+        this.#setSecureContext = (options) => original.call(server, options);
+        return (options: SecureContextOptions) => {
+          const prepared = setting.prepare(options) as SecureContextOptions;
+          setting.tickets?.requireSafe(settingsOf(prepared));
+          this.#changeBehind(OWN_CONTEXT, 'setSecureContext', () => {
+            original.call(server, prepared);
+            this.#learnDefaultContext();
+          });
+        };
       }),
     );
     this.#learnDefaultContext();
@@ -110,6 +126,14 @@ export class Attachment {
     return handshake?.hello?.servername === servername ? handshake.policy.answer : undefined;
   }
 
+  /** The callback of an SNICallback that was asked while Node reads a hello, and not in the gate. */
+  observing(callback: Parameters<ServerNameCallback>[1]): Parameters<ServerNameCallback>[1] {
+    return (error, context) => {
+      if (context) this.#setting.tickets?.chosen(node.nativeContextOf(context));
+      callback(error, context);
+    };
+  }
+
   #contextsChanged(): void {
     this.#generation++;
     this.#policies = new WeakMap();
@@ -121,8 +145,54 @@ export class Attachment {
     const settings = settingsOf(this.#server);
     // OpenSSL keeps the versions of the server's own context whichever context the name chooses.
     this.#tls13 = settings.tls13;
-    if (context !== undefined) this.#setting.contexts.remember(context, settings);
+    if (context !== undefined) this.#setting.contexts.remember(context, this.#server);
     this.#contextsChanged();
+  }
+
+  #change(patterns: readonly string[], differ: boolean, reason: string, change: () => void): ContextChange {
+    const changed = this.#ledger.change(patterns, differ, reason, change);
+    if (changed.over.size > 0) {
+      // What was disowned is digested in another way from now on.
+      this.#policies = new WeakMap();
+      this.#generation++;
+      this.#setting.tickets?.forget();
+    }
+    return changed;
+  }
+
+  /** The application changes a context by itself: nobody waits for the guard. */
+  #changeBehind(pattern: string, reason: string, change: () => void): void {
+    for (const each of this.#change([pattern], false, reason, change).told) this.#setting.written(each);
+  }
+
+  /** All but waiting for others to know happens at once. */
+  async reload(request: CheckedReload): Promise<ReloadReport> {
+    const { guard, tickets } = this.#setting;
+    const plan = planReload(this.#server, this.#setting, request);
+    const underCurrent = [...this.#handshakes.values()].filter((each) => each.underCurrentPolicy);
+    const patterns = plan.changed.map(({ name }) => (name === null ? OWN_CONTEXT : node.patternOfName(name)));
+    const { over, sessions, told } = this.#change(patterns, true, 'reload', () => {
+      if (plan.own !== undefined) this.#setSecureContext(plan.own);
+      for (const [name, context] of plan.named) {
+        this.#addContext(name, context);
+        node.dropShadowed(this.#server, 'before');
+      }
+      if (plan.own !== undefined) this.#learnDefaultContext();
+      else if (plan.named.size > 0) this.#contextsChanged();
+    });
+    const affected = underCurrent.filter(
+      (each) => !each.underCurrentPolicy || over.has(each.policy.parameters.toString('hex')),
+    );
+    const report: ReloadReport = {
+      guard: guard.name,
+      changed: plan.changed,
+      unchanged: plan.unchanged,
+      sessions: tickets === undefined ? sessions : undefined,
+      ...closeAffected(affected, request),
+    };
+    await Promise.all(told);
+    if (channels.reloaded.hasSubscribers) channels.reloaded.publish(report);
+    return report;
   }
 
   readonly #onConnection = (socket: Duplex): void => {
@@ -166,6 +236,7 @@ export class Attachment {
 
   #handshake(socket: Duplex, hello: ClientHelloView | undefined, policy: HandshakePolicy): number {
     const handshake = new Handshake(this.#setting, hello, policy);
+    handshake.carrier = socket instanceof Socket ? socket : new WeakRef(socket);
     const id = handshake.asyncId();
     this.#handshakes.set(id, handshake);
     // A stream of the application may never say that it is closed.
@@ -192,30 +263,45 @@ export class Attachment {
     if (!context) return { ...this.#policyOf(node.defaultContextOf(this.#server)), answer };
     // What is no context at all is for Node to refuse.
     const native = typeof context === 'object' ? node.nativeContextOf(context) : undefined;
-    return { ...this.#policyOf(native), answer };
+    const policy = this.#policyOf(native);
+    const generation = this.#generation;
+    const current = (): boolean =>
+      generation === this.#generation || this.#ledger.isDigestOf(policy.parameters, native);
+    return { ...policy, answer, current };
   }
 
   /** Without a context to bind to, a policy under which nothing was stored or will be found again. */
   #policyOf(context: object | undefined): HandshakePolicy {
     const endpoint = node.endpointSettingsOf(this.#server);
-    if (!sameEndpoint(endpoint, this.#endpoint)) {
+    if (!node.sameEndpoint(endpoint, this.#endpoint)) {
       this.#endpoint = endpoint;
       this.#contextsChanged();
     }
     const known = context && this.#policies.get(context);
     if (known) return known;
     const generation = this.#generation;
+    const own = node.defaultContextOf(this.#server);
+    const parameters = context ? this.#setting.contexts.digest(context, endpoint, own) : randomBytes(32);
     const policy: HandshakePolicy = {
-      parameters: context ? this.#setting.contexts.digest(context, endpoint) : randomBytes(32),
+      parameters,
       tls13: this.#tls13,
       requestCert: endpoint.requestCert,
       nativeContext: context,
       contexts: new ContextMemory(),
-      current: () => context !== undefined && generation === this.#generation,
+      current: (servername) =>
+        generation === this.#generation
+          ? context !== undefined
+          : this.#ledger.isDigestOf(parameters, this.#contextFor(this.#choosesByName ? servername : undefined)),
+      tally: this.#ledger.tallyOf(context, parameters),
       answer: undefined,
     };
     if (context) this.#policies.set(context, policy);
     return policy;
+  }
+
+  /** Whether a name chooses among the contexts that were added. */
+  get #choosesByName(): boolean {
+    return this.#setting.secured.serverNameCallback === undefined;
   }
 
   readonly #onNewSession = (id: Buffer, session: Buffer, done: () => void): void => {
@@ -244,12 +330,4 @@ export class Attachment {
     }
     if (!good) socket.destroy();
   };
-}
-
-function sameEndpoint(a: node.EndpointSettings, b: node.EndpointSettings | undefined): boolean {
-  return (
-    a.requestCert === b?.requestCert &&
-    a.rejectUnauthorized === b.rejectUnauthorized &&
-    a.ALPNProtocols === b.ALPNProtocols
-  );
 }

@@ -1,5 +1,6 @@
 /** What is known of a connection's handshake, and where it is kept on the socket. */
 
+import { channels, type RefusedMessage, type ResumedMessage } from '../diagnostics.js';
 import type { NotResumedReason } from '../guard/resumption-rules.js';
 import type { SessionPolicy } from '../guard/session-id-context-guard.js';
 import { type ClientHello, parseOwnMessage } from '../wire/client-hello.js';
@@ -25,6 +26,11 @@ export interface ResumptionConnection {
   readonly way: ResumptionWay | null;
   /** Why it did not resume; `null` when it did. */
   readonly reason: NotResumedReason | null;
+  /**
+   * When the full handshake was that its sessions descend from, its own if it did not resume: milliseconds since 1970,
+   * with tickets whole seconds. `null` when no session of it is kept.
+   */
+  readonly fullHandshakeTime: number | null;
   /** What its session is bound to: `guard.contextFor(connection)` gives the context. */
   readonly policy: SessionPolicy;
 }
@@ -35,6 +41,8 @@ export class HandshakeOutcome {
   readonly #way: ResumptionWay | null;
   readonly #reason: NotResumedReason | null;
   readonly #policy: SessionPolicy;
+  /** To be set before anybody asks. */
+  fullHandshakeTime: number | null = null;
   #connection: ResumptionConnection | undefined;
 
   /** @param way `null` when it did not resume */
@@ -50,6 +58,21 @@ export class HandshakeOutcome {
     this.#policy = policy;
   }
 
+  /**
+   * On the diagnostics channels; a first visit is no news.
+   *
+   * @param guard the name of the guard that judged
+   */
+  publish(guard: string, socket: object): void {
+    const { servername } = this.#policy;
+    if (this.#way !== null) {
+      if (!channels.resumed.hasSubscribers) return;
+      channels.resumed.publish({ guard, servername, way: this.#way, socket } satisfies ResumedMessage);
+    } else if (channels.refused.hasSubscribers && this.#reason !== null && this.#reason !== 'not-offered') {
+      channels.refused.publish({ guard, servername, reason: this.#reason, socket } satisfies RefusedMessage);
+    }
+  }
+
   get connection(): ResumptionConnection {
     this.#connection ??= {
       hello: this.#message && parseOwnMessage(this.#message),
@@ -57,6 +80,7 @@ export class HandshakeOutcome {
       resumed: this.#way !== null,
       way: this.#way,
       reason: this.#reason,
+      fullHandshakeTime: this.fullHandshakeTime,
       policy: this.#policy,
     };
     return this.#connection;

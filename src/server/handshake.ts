@@ -1,6 +1,7 @@
 /** One server-side handshake, from its ClientHello to `secureConnection`. */
 
 import { AsyncResource } from 'node:async_hooks';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { SecureContext, TLSSocket } from 'node:tls';
 import type { Loan } from '../cache/flights.js';
@@ -19,9 +20,13 @@ import { isPromise, type MaybePromise } from '../stores/session-store.js';
 import type { ClientHelloView } from '../wire/client-hello-view.js';
 import { decodeSslSession } from '../wire/ssl-session.js';
 import { attachOutcome, HandshakeOutcome, type ResumptionWay } from './connection.js';
+import { ContextMemory } from './context-memory.js';
+import { whyNotTaken } from './not-taken.js';
 import type { TicketJudgement } from './ticket-judgement.js';
 import type { TicketMode } from './ticket-mode.js';
 import type { Twin } from './ticket-twins.js';
+
+export { ContextMemory };
 
 /** More than OpenSSL makes for one handshake; a bound all the same. */
 const MAX_NEW_SESSIONS = 8;
@@ -45,27 +50,6 @@ export interface ServerNameAnswer {
   readonly context?: SecureContext | undefined;
 }
 
-/** Names whose contexts one policy remembers. Only names that resumed get here, and no more than this many. */
-const MAX_CONTEXTS = 128;
-
-/** The contexts of the names that clients come back to, under one policy. */
-export class ContextMemory {
-  readonly #contexts = new Map<string | undefined, Buffer>();
-  #rotations = 0;
-
-  contextFor(guard: SessionIdContextGuard, policy: SessionPolicy): Buffer {
-    if (this.#rotations !== guard.rotations) {
-      this.#contexts.clear();
-      this.#rotations = guard.rotations;
-    }
-    return this.#contexts.get(policy.servername) ?? guard.contextFor(policy);
-  }
-
-  remember(servername: string | undefined, context: Buffer, rotations: number): void {
-    if (rotations === this.#rotations && this.#contexts.size < MAX_CONTEXTS) this.#contexts.set(servername, context);
-  }
-}
-
 /** The configuration that a handshake runs under. */
 export interface HandshakePolicy {
   readonly parameters: Buffer;
@@ -74,8 +58,10 @@ export interface HandshakePolicy {
   /** OpenSSL's context that the name chose; `undefined` when it is not known. */
   readonly nativeContext: object | undefined;
   readonly contexts: ContextMemory;
-  /** Says whether contexts were changed since: then its sessions are not kept. */
-  readonly current: () => boolean;
+  /** Says whether a hello with this name would meet the same settings now: if not, no session is kept. */
+  readonly current: (servername: string | undefined) => boolean;
+  /** Counts the sessions kept under these settings; `undefined` where nobody asks. */
+  readonly tally: { sessions: number } | undefined;
   /** What the application's own SNICallback answered, where it has one. */
   readonly answer: ServerNameAnswer | undefined;
 }
@@ -93,6 +79,8 @@ type Found = SessionEntry | Loan | undefined;
 export class Handshake extends AsyncResource {
   readonly hello: ClientHelloView | undefined;
   readonly policy: HandshakePolicy;
+  /** What it runs over, below TLS; a stream of the application is held weakly. */
+  carrier: Socket | WeakRef<Duplex> | undefined;
   readonly #setting: HandshakeSetting;
   readonly #sessionPolicy: SessionPolicy;
   readonly #context: Buffer;
@@ -107,7 +95,8 @@ export class Handshake extends AsyncResource {
   #key: Buffer | undefined;
   #answered: SessionEntry | undefined;
   #loan: Loan | undefined;
-  readonly #rotations: number;
+  /** The guard's, of the settings, when the context was computed. */
+  readonly #generation: number;
   #answering = false;
   #over = false;
 
@@ -116,9 +105,9 @@ export class Handshake extends AsyncResource {
     this.#setting = setting;
     this.hello = hello;
     this.policy = policy;
-    this.#rotations = setting.guard.rotations;
+    this.#generation = setting.guard.generationOf(policy.parameters);
     this.#sessionPolicy = { servername: hello?.servername, parameters: policy.parameters };
-    this.#context = policy.contexts.contextFor(setting.guard, this.#sessionPolicy);
+    this.#context = policy.contexts.contextFor(setting.guard, this.#sessionPolicy, this.#generation);
     this.#judgement = hello && setting.tickets?.judge(hello, this.#agreesOnTls13, policy, this.#context);
     this.#offer = this.#findOffer();
     this.#reason = typeof this.#offer === 'string' ? this.#offer : 'not-taken';
@@ -141,10 +130,25 @@ export class Handshake extends AsyncResource {
     const { tickets } = this.#setting;
     if (tickets === undefined) this.runInAsyncScope(accept, undefined, socket);
     else {
-      this.#twin = tickets.accept(socket, this.#agreesOnTls13, this.policy, this.#judgement, () =>
+      this.#twin = tickets.accept(socket, this.#agreesOnTls13, this.policy, this.#context, this.#judgement, () =>
         this.runInAsyncScope(accept, undefined, socket),
       );
     }
+  }
+
+  /** Whether it is complete, or the connection is gone. */
+  get over(): boolean {
+    return this.#over;
+  }
+
+  /** Whether OpenSSL may have a session for it already. */
+  get resuming(): boolean {
+    return this.#answered !== undefined || (this.#judgement !== undefined && this.#judgement.refused === undefined);
+  }
+
+  /** Whether its settings are in force. */
+  get underCurrentPolicy(): boolean {
+    return this.policy.current(this.hello?.servername);
   }
 
   #end(): void {
@@ -209,7 +213,10 @@ export class Handshake extends AsyncResource {
   #find(sessionId: Buffer): MaybePromise<Found> {
     const { cache, guard, singleUse } = this.#setting;
     this.#key = guard.keyFor(this.#context, sessionId);
-    return singleUse ? cache.borrow(this.#key) : cache.lookupEntry(this.#key);
+    const { timeouts } = cache;
+    const found = singleUse ? cache.borrow(this.#key) : cache.lookupEntry(this.#key);
+    if (found === undefined && cache.timeouts !== timeouts) this.#reason = 'expired';
+    return found;
   }
 
   #entryOf(found: Found): SessionEntry | undefined {
@@ -236,12 +243,18 @@ export class Handshake extends AsyncResource {
     const { guard, clock } = this.#setting;
     if (!this.#current()) return 'unknown';
     if (!guard.withinChainAge(entry.fullHandshakeTime, clock())) return 'chain-too-old';
-    return refusal(this.hello as ClientHelloView, decodeSslSession(entry.session), offer, this.policy.requestCert);
+    const { fullHandshakeTime } = entry;
+    const session = decodeSslSession(entry.session);
+    const shown = { id: offer.sessionId, fullHandshakeTime, peerCertificate: session?.peerCertificate };
+    return (
+      guard.refusalOf(this.hello?.servername, shown) ??
+      refusal(this.hello as ClientHelloView, session, offer, this.policy.requestCert)
+    );
   }
 
   /** Whether the context that was computed from the hello is still the one that a hello would get now. */
   #current(): boolean {
-    return this.policy.current() && this.#rotations === this.#setting.guard.rotations;
+    return this.underCurrentPolicy && this.#generation === this.#setting.guard.generationOf(this.policy.parameters);
   }
 
   /**
@@ -266,18 +279,25 @@ export class Handshake extends AsyncResource {
     cache.count('acceptGood');
     if (resumed) {
       cache.count('hit');
-      this.policy.contexts.remember(this.hello?.servername, this.#context, this.#rotations);
+      this.policy.contexts.remember(this.hello?.servername, this.#context, this.#generation);
     }
     this.#giveBack(resumed);
     const nameKept =
       ((socket as { servername?: string | false | null }).servername || undefined) === this.hello?.servername;
     // Measured: a resumed TLS 1.2 connection has no name to compare, and no second hello to change it in.
-    if (resumed && this.#tls13 && !nameKept) return false;
-    attachOutcome(socket, this.#outcome(resumed));
-    if (resumed || nameKept) this.#lifetime = this.#lifetimeOfSessions(socket, resumed);
-    if (this.#tls13) this.#stampTickets(resumed);
-    this.#keepWaiting();
-    return true;
+    const good = !(resumed && this.#tls13 && !nameKept);
+    if (!good) this.#reason = 'servername-changed';
+    else if (!resumed && this.#answered !== undefined) {
+      this.#reason = whyNotTaken(socket, this.#tls13, this.#answered.session);
+    }
+    const outcome = this.#outcome(resumed && good);
+    attachOutcome(socket, outcome);
+    if (good && (resumed || nameKept)) this.#lifetime = this.#lifetimeOfSessions(socket, resumed);
+    outcome.fullHandshakeTime = this.#lifetime?.fullHandshakeTime ?? null;
+    if (good && this.#tls13) this.#stampTickets(resumed);
+    if (good) this.#keepWaiting();
+    outcome.publish(this.#setting.guard.name, socket);
+    return good;
   }
 
   #offeredOne(): boolean {
@@ -307,11 +327,17 @@ export class Handshake extends AsyncResource {
     );
   }
 
+  /** A ticket has room for seconds: what is beside it says no more. */
+  #now(): number {
+    const { clock, tickets } = this.#setting;
+    return tickets === undefined ? clock() : Math.floor(clock() / 1000) * 1000;
+  }
+
   /** `undefined` when no session of this connection may be kept. */
   #lifetimeOfSessions(socket: TLSSocket, resumed: boolean): SessionTimes | undefined {
     if (this.hello === undefined) return undefined;
     const ancestor = this.#answered ?? this.#judgement;
-    const fullHandshakeTime = resumed ? ancestor?.fullHandshakeTime : this.#setting.clock();
+    const fullHandshakeTime = resumed ? ancestor?.fullHandshakeTime : this.#now();
     const expiresAt = this.policy.requestCert ? certificateExpiry(socket) : Number.POSITIVE_INFINITY;
     if (fullHandshakeTime === undefined || expiresAt === undefined) return undefined;
     return { fullHandshakeTime, expiresAt };
@@ -335,6 +361,7 @@ export class Handshake extends AsyncResource {
     if (this.#tls13 && this.#setting.tickets !== undefined) return;
     if (!this.#current() || (this.policy.requestCert && !holdsVerifiedPeer(session))) return;
     const { cache, guard, written } = this.#setting;
+    if (this.policy.tally !== undefined) this.policy.tally.sessions++;
     written(cache.store(guard.keyFor(this.#context, id), session, 'server', lifetime));
   }
 

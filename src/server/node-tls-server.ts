@@ -1,6 +1,7 @@
 /** All that is known here of Node's own TLS server beyond its documented interface. */
 
 import {
+  createSecureContext,
   createServer,
   type SecureContext,
   type SecureContextOptions,
@@ -95,6 +96,22 @@ export function endpointSettingsOf(server: Server): EndpointSettings {
   };
 }
 
+/** Whether these are the protocols that the server offers; names, or the wire format that Node takes as well. */
+export function offersProtocols(server: Server, protocols: unknown): boolean {
+  const offered = (server as ServerInternals).ALPNProtocols;
+  const names = Array.isArray(protocols) ? protocols.map((name) => Buffer.from(String(name))) : undefined;
+  const wire = names ? Buffer.concat(names.flatMap((name) => [Buffer.of(name.length), name])) : protocols;
+  return offered !== undefined && wire instanceof Uint8Array && Buffer.compare(offered, wire) === 0;
+}
+
+export function sameEndpoint(a: EndpointSettings, b: EndpointSettings | undefined): boolean {
+  return (
+    a.requestCert === b?.requestCert &&
+    a.rejectUnauthorized === b.rejectUnauthorized &&
+    a.ALPNProtocols === b.ALPNProtocols
+  );
+}
+
 /** No list in wire format begins with a zero. */
 const ALPN_BY_CALLBACK = Uint8Array.of(0);
 
@@ -136,6 +153,89 @@ export function contextsByName(server: Server): object[] {
     .map(nativeContextOf);
 }
 
+type ContextEntry = [pattern: RegExp, context: object];
+
+function contextEntriesOf(server: Server): ContextEntry[] {
+  const contexts = (server as ServerInternals)._contexts;
+  return Array.isArray(contexts) ? contexts : [];
+}
+
+let blankContext: SecureContext | undefined;
+
+/** What `addContext` makes of a name: two names of one pattern are one context. Throws what it throws. */
+export function patternOfName(name: string): string {
+  blankContext ??= createSecureContext();
+  const probe = { _contexts: [] as ContextEntry[] };
+  TlsServer.prototype.addContext.call(probe as never, name, blankContext);
+  return String(probe._contexts[0]?.[0]);
+}
+
+export function patternsOf(server: Server): string[] {
+  return contextEntriesOf(server).map(([pattern]) => String(pattern));
+}
+
+/** The context that the last `addContext` of this pattern was given. */
+export function contextOfPattern(server: Server, pattern: string): object | undefined {
+  const entry = contextEntriesOf(server).findLast(([each]) => String(each) === pattern);
+  return entry && nativeContextOf(entry[1]);
+}
+
+/**
+ * Node appends, and lets the newest that matches win: those that the last entry put out of use are taken away.
+ *
+ * @param place `before`: it takes the place of the one before instead, and so no name from a context in between
+ */
+export function dropShadowed(server: Server, place: 'last' | 'before'): void {
+  const entries = contextEntriesOf(server);
+  const added = entries.at(-1);
+  if (added === undefined) return;
+  const same = [...entries.keys()].slice(0, -1).filter((i) => String(entries[i]?.[0]) === String(added[0]));
+  const before = same.at(-1);
+  if (before === undefined) return;
+  if (place === 'before') {
+    entries[before] = added;
+    same.splice(-1, 1, entries.length - 1);
+  }
+  for (const i of same.reverse()) entries.splice(i, 1);
+}
+
+/** What `setSecureContext` reads of its options, and the server keeps under the same names. */
+const CONTEXT_OPTIONS = [
+  'pfx',
+  'key',
+  'passphrase',
+  'cert',
+  'clientCertEngine',
+  'ca',
+  'minVersion',
+  'maxVersion',
+  'secureProtocol',
+  'crl',
+  'sigalgs',
+  'ciphers',
+  'ecdhCurve',
+  'dhparam',
+  'honorCipherOrder',
+  'secureOptions',
+  'sessionIdContext',
+  'sessionTimeout',
+  'privateKeyIdentifier',
+  'privateKeyEngine',
+  'certificateCompression',
+] as const;
+
+/** Whether a live server can be given another value of this option. */
+export function isContextOption(name: string): boolean {
+  return (CONTEXT_OPTIONS as readonly string[]).includes(name);
+}
+
+/** The options of the server's own context as they are now, whoever set them. */
+export function contextOptionsOf(server: Server): SecureContextOptions {
+  const options: Record<string, unknown> = {};
+  for (const name of CONTEXT_OPTIONS) options[name] = (server as unknown as Record<string, unknown>)[name];
+  return options;
+}
+
 function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null;
 }
@@ -152,10 +252,10 @@ export function withDefaultContext(server: Server, context: SecureContext, accep
   }
 }
 
-/** A new context with the settings of the server's own, made by Node's own hand. */
-export function twinOfDefaultContext(server: Server): SecureContext {
+/** A new context with the settings of the server's own, or others that it might get, made by Node's own hand. */
+export function twinOfDefaultContext(server: Server, options = server as SecureContextOptions): SecureContext {
   const shadow = Object.create(server) as Server & { _sharedCreds: SecureContext };
-  TlsServer.prototype.setSecureContext.call(shadow, server as SecureContextOptions);
+  TlsServer.prototype.setSecureContext.call(shadow, options);
   return shadow._sharedCreds;
 }
 

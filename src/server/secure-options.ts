@@ -5,6 +5,7 @@ import { constants, randomBytes } from 'node:crypto';
 import tls from 'node:tls';
 import { outOfRange, requireFunction, requireInteger, requireObject, wrongType } from '../arguments.js';
 import { digestParameters, type PolicyParameters } from '../guard/parameters-digest.js';
+import { isContextOption } from './node-tls-server.js';
 
 /** Options of `tls.createServer`; those of `https` and `http2` extend them. */
 export type ServerTlsOptions = tls.TlsOptions;
@@ -44,6 +45,8 @@ export interface SecuredOptions {
   readonly serverNameCallback: ServerNameCallback | undefined;
   /** The one that Node was given in its place. */
   readonly installedCallback: ServerNameCallback | undefined;
+  /** All that Node reads only once: what no context has. */
+  readonly fixed: Readonly<Record<string, unknown>>;
 }
 
 const CONTEXT_SETTINGS = [
@@ -151,6 +154,11 @@ export function handshakeTimeoutOf(options: ServerTlsOptions): number {
     2 ** 31 - 1,
     'milliseconds',
   );
+}
+
+/** The options that a live server cannot be given other values of. */
+export function fixedOptionsOf(options: ServerTlsOptions): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(Object.entries(options).filter(([name]) => !isContextOption(name)));
 }
 
 export function serverNameCallbackOf(options: ServerTlsOptions): ServerNameCallback | undefined {

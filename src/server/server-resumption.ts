@@ -12,11 +12,14 @@ import { ResumptionError } from '../errors.js';
 import { SessionIdContextGuard } from '../guard/session-id-context-guard.js';
 import { isPromise, type MaybePromise } from '../stores/session-store.js';
 import { TicketKeyRing } from '../tickets/ticket-key-ring.js';
+import { ATTACHED } from './attached-mark.js';
 import { Attachment } from './attachment.js';
 import { connectionOf, type ResumptionConnection } from './connection.js';
 import { ContextRegistry } from './context-registry.js';
 import { defaultContextOf, serverNameCallbackOf as serverNameCallbackIn, ticketKeysOf } from './node-tls-server.js';
+import { checkedReload, notAttached, type ReloadOptions, type ReloadReport } from './reload.js';
 import {
+  fixedOptionsOf,
   handshakeTimeoutOf,
   MAX_SESSION_TIMEOUT,
   resumable,
@@ -53,9 +56,9 @@ export interface ServerResumptionOptions {
   /**
    * Sessions live with the clients, in tickets under these keys (RFC 5077; RFC 8446 §4.6.1), instead of in the cache;
    * TLS 1.2 clients that take no tickets still come back by session ID. Keys of 48 bytes. In TLS 1.3 every ticket that
-   * is used is renewed. A ticket is bound to the server's configuration and virtual host, in TLS 1.3 also to the exact
-   * name; one that another server made with the same keys (nginx, HAProxy, …) resumes only where the server has one
-   * context and asks for no client certificate. Default: none, stateful sessions.
+   * is used is renewed. A ticket is bound to the server's configuration and the exact name asked for; one that another
+   * server made with the same keys (nginx, HAProxy, …) resumes only where the server has one context and asks for no
+   * client certificate. Default: none, stateful sessions.
    */
   readonly tickets?: TicketKeyRing | undefined;
   /**
@@ -78,9 +81,6 @@ export interface ServerResumptionOptions {
   /** Milliseconds since 1970, for the age of sessions. Default: `Date.now`. */
   readonly clock?: (() => number) | undefined;
 }
-
-/** Registered, so that two copies of the library do not attach to one server. */
-const ATTACHED = Symbol.for('tls-resumption.attached');
 
 /** The `ticketKeys` objects that secure() made, each with what it was given. */
 const securedOptions = new WeakMap<object, SecuredOptions>();
@@ -184,6 +184,7 @@ export class ServerResumption {
       handshakeTimeout: handshakeTimeoutOf(options),
       serverNameCallback,
       installedCallback,
+      fixed: fixedOptionsOf(options),
     });
     return {
       ...options,
@@ -211,8 +212,8 @@ export class ServerResumption {
    *
    * @throws TypeError when `server` is not a TLS server
    * @throws RangeError when the keys of `tickets` are not of 48 bytes
-   * @throws ResumptionError ERR_TICKETS_UNSAFE, ERR_NOT_SECURED, ERR_ALREADY_ATTACHED, ERR_LISTENER_CONFLICT (the server has listeners for
-   *   `newSession` or `resumeSession`), ERR_UNSUPPORTED_SERVER
+   * @throws ResumptionError ERR_TICKETS_UNSAFE, ERR_NOT_SECURED, ERR_ALREADY_ATTACHED, ERR_LISTENER_CONFLICT (the server
+   *   has listeners for `newSession` or `resumeSession`), ERR_UNSUPPORTED_SERVER
    */
   attach(server: TlsServer): Disposable {
     const secured = this.#check(server);
@@ -258,6 +259,29 @@ export class ServerResumption {
       // The socket proxy of an http2 session that is closed throws at every property.
       return undefined;
     }
+  }
+
+  /**
+   * Gives a server that is running other settings (NetScaler's graceful cleanup). What is given is compared with what
+   * is in force; of each context that differs, everything made before is forgotten: sessions, tickets, in this process
+   * and on the hosts that share the guard's state, also when the earlier settings come back. Contexts that do not differ
+   * keep theirs. Connections that live go on, unless it is to be `hard`. Servers with one guard and equal settings count
+   * as one: what one of them forgets is forgotten for all.
+   *
+   * Everything is tried out first: what throws has changed nothing. One reload of a server runs after the other.
+   *
+   * @returns what was changed and touched, once no earlier session resumes any more
+   * @throws TypeError or RangeError for the options, or `contexts` beside an `SNICallback`
+   * @throws ResumptionError ERR_NEEDS_NEW_SERVER for what Node cannot change on a live server, ERR_NOT_ATTACHED,
+   *   ERR_TICKETS_UNSAFE
+   * @throws what `tls.createSecureContext` throws
+   */
+  async reload(server: TlsServer, reload: ReloadOptions): Promise<ReloadReport> {
+    if (!(server instanceof TlsServer)) throw wrongType('server', 'a TLS server', server);
+    const request = checkedReload(reload);
+    const attachment = this.#attachments.get(server);
+    if (attachment === undefined) throw notAttached();
+    return attachment.reload(request);
   }
 
   /** Resolves when every session made so far is stored, in the external cache too, or has failed to be. */
@@ -318,8 +342,9 @@ export class ServerResumption {
   #answering(ask: ServerNameCallback): ServerNameCallback {
     const attachments = this.#attachments;
     return function (this: { server?: object } | undefined, servername, callback) {
-      const answer = attachments.get(this?.server ?? {})?.answerInProgress(servername);
-      if (answer === undefined) ask.call(this, servername, callback);
+      const attachment = attachments.get(this?.server ?? {});
+      const answer = attachment?.answerInProgress(servername);
+      if (answer === undefined) ask.call(this, servername, attachment?.observing(callback) ?? callback);
       else callback(answer.error ?? null, answer.context);
     } as ServerNameCallback;
   }

@@ -14,7 +14,7 @@ import type { ContextRegistry } from './context-registry.js';
 import * as node from './node-tls-server.js';
 import { type SecureSettings, settingsOf } from './secure-options.js';
 import { CLEAR_BYTES, judgementOf, PART_BYTES, refuse, type TicketJudgement } from './ticket-judgement.js';
-import { setTicketKeyCallback, type TicketKeySource } from './ticket-key-callback.js';
+import { answerTicketKeys, setTicketKeyCallback, type TicketKeySource } from './ticket-key-callback.js';
 import { requireSafeTickets, requireSameCertificatePolicy } from './ticket-policy.js';
 import { type Twin, TwinPool } from './ticket-twins.js';
 
@@ -64,6 +64,11 @@ export class TicketMode {
   /** Contexts made elsewhere that were seen before: one that is made for each connection has no use for a twin. */
   readonly #strangers = new WeakSet<object>();
   #sealing: Sealing | undefined;
+  /** Contexts of names that have the answers of {@link #ownSource}. */
+  readonly #answered = new WeakSet<object>();
+  /** Milliseconds since 1970. */
+  #forgottenAt = Number.NEGATIVE_INFINITY;
+  #keyMeanwhile: Buffer | undefined;
   #detached = false;
 
   /** @throws RangeError for keys that Node does not take; ResumptionError ERR_TICKETS_UNSAFE */
@@ -78,7 +83,7 @@ export class TicketMode {
     this.#setting = setting;
     this.#twins = new TwinPool(server, (twin) => this.#sourceOfTwin(twin));
     this.requireSafe(settingsOf(server));
-    if (!setting.callback) setting.ring.on('rotate', this.#setOneKey).on('dispose', this.#setOneKey);
+    if (!setting.callback) setting.ring.on('rotate', this.#useRing).on('dispose', this.#useRing);
   }
 
   /** Whether OpenSSL opens nothing that was not judged. */
@@ -89,10 +94,12 @@ export class TicketMode {
   /**
    * @param own settings of the server's own context, now or soon
    * @param added contexts that the server is about to have
+   * @param replaced those that these take the place of
    * @throws ResumptionError ERR_TICKETS_UNSAFE
    */
-  requireSafe(own: SecureSettings, added: readonly object[] = []): void {
-    const contexts = [...node.contextsByName(this.#server), ...added];
+  requireSafe(own: SecureSettings, added: readonly object[] = [], replaced: readonly object[] = []): void {
+    const staying = node.contextsByName(this.#server).filter((each) => !replaced.includes(each));
+    const contexts = [...staying, ...added];
     const byName = this.#setting.byName || contexts.length > 0;
     requireSafeTickets(this.#server, { callback: this.#setting.callback, byName });
     requireSameCertificatePolicy(this.#server, own, this.#setting.contexts, contexts);
@@ -101,26 +108,44 @@ export class TicketMode {
   /** The server's own context is another now, or others were added to it. */
   contextsChanged(): void {
     this.#alone = !this.#setting.byName && node.contextsByName(this.#server).length === 0;
-    this.#twins.retire();
+    this.#twins.renew();
     const context = node.defaultContextOf(this.#server);
     if (!this.#setting.callback) this.#setOneKey();
     else if (context !== undefined) setTicketKeyCallback(context, this.#ownSource);
+    for (const each of node.contextsByName(this.#server)) this.chosen(each);
+  }
+
+  /** A name chooses this context, or may. */
+  chosen(nativeContext: object): void {
+    if (!this.#setting.callback || this.#answered.has(nativeContext)) return;
+    this.#answered.add(nativeContext);
+    if (nativeContext !== node.defaultContextOf(this.#server)) answerTicketKeys(nativeContext, this.#ownSource);
+  }
+
+  /**
+   * Tickets made so far that nothing tells the context of are opened no more. Where Node has one key, it is a random one
+   * until the ring rotates.
+   */
+  forget(): void {
+    this.#forgottenAt = this.#setting.clock();
+    if (this.#setting.callback) return;
+    this.#keyMeanwhile = randomBytes(NODE_KEY_BYTES);
+    this.#setOneKey();
   }
 
   /** From now on tickets are those of Node alone, with the keys that the server has. */
   detach(): void {
     this.#detached = true;
-    this.#setting.ring.off('rotate', this.#setOneKey).off('dispose', this.#setOneKey);
+    this.#setting.ring.off('rotate', this.#useRing).off('dispose', this.#useRing);
     this.#open.clear();
-    this.#twins.retire();
+    this.#twins.end();
   }
 
   /**
    * Judges the ticket of a hello, in TLS 1.3 the first whose key is known: OpenSSL tries each until one opens, and a
    * second one would be a way around the judgement of the first.
    *
-   * @param context of the connection, which counts in TLS 1.3; in TLS 1.2, whose tickets are made before anything tells
-   *   whose they are, that of the virtual host does
+   * @param context of the connection
    * @returns `undefined` when it shows none
    */
   judge(hello: ClientHelloView, tls13: boolean, policy: TicketPolicy, context: Buffer): TicketJudgement | undefined {
@@ -150,11 +175,13 @@ export class TicketMode {
     const key = ring.find(ticket.subarray(0, PART_BYTES));
     if (key === undefined || !isUsable(key)) return refuse(ticket, tls13, 'ticket-key-unknown');
     const verdict = judgeTicket(key, ticket, {
-      context: tls13 ? context : this.#hostContextOf(policy.parameters),
+      context: tls13 ? context : this.#tls12ContextOf(context),
       strangers: this.#alone && !policy.requestCert,
       requestCert: policy.requestCert,
       extendedMasterSecret: tls13 || hello.extendedMasterSecret,
       now: clock(),
+      servername: hello.servername,
+      forgottenAt: Math.max(this.#forgottenAt, guard.forgottenAt(policy.parameters)),
       guard,
     });
     if (typeof verdict !== 'number') return refuse(ticket, tls13, verdict);
@@ -171,6 +198,7 @@ export class TicketMode {
     socket: Duplex,
     tls13: boolean,
     policy: TicketPolicy,
+    context: Buffer,
     judgement: TicketJudgement | undefined,
     accept: () => void,
   ): Twin | undefined {
@@ -179,15 +207,16 @@ export class TicketMode {
       return undefined;
     }
     if (tls13) {
+      if (policy.nativeContext !== undefined) this.chosen(policy.nativeContext);
       this.#acceptTls13(socket, judgement, accept);
       return undefined;
     }
-    const twin = this.#twinFor(policy);
+    const twin = this.#twinFor(policy, context);
     if (judgement !== undefined) twin.open.add(judgement);
     try {
       node.withDefaultContext(this.#server, twin.secureContext, accept);
     } finally {
-      // Without a second hello in TLS 1.2 this while does no harm: all who are let in here are of one virtual host.
+      // Without a second hello in TLS 1.2 this while does no harm: all who are let in here asked for one name.
       if (judgement !== undefined) setImmediate(() => twin.open.delete(judgement));
     }
     return twin;
@@ -223,8 +252,17 @@ export class TicketMode {
     this.#sealing = { context, fullHandshakeTime, left: resumed ? 1 : TICKETS_OF_FULL_HANDSHAKE };
   }
 
+  readonly #useRing = (): void => {
+    this.#keyMeanwhile = undefined;
+    this.#setOneKey();
+  };
+
   /** All that Node offers without the callback: tickets of earlier keys are lost. */
-  readonly #setOneKey = (): void => {
+  #setOneKey(): void {
+    if (this.#keyMeanwhile !== undefined) {
+      this.#server.setTicketKeys(this.#keyMeanwhile);
+      return;
+    }
     let keys = randomBytes(NODE_KEY_BYTES);
     try {
       const { name, hmacKey, aesKey, length } = sealingKeyOf(this.#setting.ring);
@@ -233,13 +271,12 @@ export class TicketMode {
       // The ring was disposed of: its tickets go with it.
     }
     this.#server.setTicketKeys(keys);
-  };
+  }
 
-  #twinFor({ nativeContext, parameters }: TicketPolicy): Twin {
+  #twinFor({ nativeContext, parameters }: TicketPolicy, context: Buffer): Twin {
     if (nativeContext === undefined || this.#isNewStranger(nativeContext)) return this.#twins.nobody;
-    const { rotations } = this.#setting.guard;
-    const host = `${rotations} ${parameters.toString('latin1')}`;
-    return this.#twins.lend(host, rotations, () => this.#hostContextOf(parameters));
+    const generation = this.#setting.guard.generationOf(parameters);
+    return this.#twins.lend(context, parameters, generation, () => this.#tls12ContextOf(context));
   }
 
   #isNewStranger(nativeContext: object): boolean {
@@ -249,10 +286,9 @@ export class TicketMode {
     return true;
   }
 
-  /** Where a TLS 1.2 ticket belongs: to a virtual host, and to nothing of TLS 1.3. */
-  #hostContextOf(parameters: Buffer): Buffer {
-    const { guard } = this.#setting;
-    return guard.keyFor(guard.contextFor({ parameters }), TLS_1_2_TICKET);
+  /** Nothing of TLS 1.3 resumes by a ticket of TLS 1.2, nor the reverse. */
+  #tls12ContextOf(context: Buffer): Buffer {
+    return this.#setting.guard.keyFor(context, TLS_1_2_TICKET);
   }
 
   /** The server's own context: tickets of TLS 1.3, and of handshakes that began before the server was attached. */
@@ -273,7 +309,10 @@ export class TicketMode {
     const { guard, clock } = this.#setting;
     return {
       // What changed since the handshake began ends what it would have made.
-      seal: () => (twin.stamp && twin.rotations === guard.rotations ? this.#sealed(twin.stamp, clock()) : undefined),
+      seal: () => {
+        if (twin.stamp === undefined || twin.generation !== guard.generationOf(twin.parameters)) return undefined;
+        return this.#sealed(twin.stamp, clock());
+      },
       open: (name, vector) => (twin.stamp ? this.#opened(twin.open, name, vector) : undefined),
     };
   }

@@ -1,5 +1,5 @@
 /**
- * Contexts for TLS 1.2 handshakes, each lent to one virtual host at a time: which context asks for a key is all that
+ * Contexts for TLS 1.2 handshakes, each lent to one context of the guard at a time: which of them asks for a key is all that
  * tells whose ticket OpenSSL is making or opening there.
  */
 
@@ -8,8 +8,10 @@ import { nativeContextOf, twinOfDefaultContext } from './node-tls-server.js';
 import type { TicketJudgement } from './ticket-judgement.js';
 import { setTicketKeyCallback, type TicketKeySource } from './ticket-key-callback.js';
 
-/** Virtual hosts whose handshakes can be under way at once; those of more make no ticket. */
+/** Names whose handshakes can be under way at once; those of more make tickets that are nobody's. */
 const MAX_TWINS = 64;
+
+const NOBODYS: Buffer = Buffer.alloc(32);
 
 /** Like the server's own context, but for what its tickets are stamped with. */
 export class Twin {
@@ -18,9 +20,10 @@ export class Twin {
   readonly open = new Set<TicketJudgement>();
   /** Where its tickets belong; `undefined` for one whose tickets are nobody's. */
   stamp: Buffer | undefined;
-  /** What must still be true of the guard when a ticket is made. */
-  rotations = 0;
-  host: string | undefined;
+  /** The settings that it is lent under, and what must still be the guard's generation of them when a ticket is made. */
+  parameters = NOBODYS;
+  generation = 0;
+  holder: string | undefined;
   users = 0;
 
   constructor(secureContext: SecureContext) {
@@ -32,7 +35,7 @@ export class TwinPool {
   readonly #server: Server;
   readonly #sourceOf: (twin: Twin) => TicketKeySource;
   readonly #all: Twin[] = [];
-  readonly #byHost = new Map<string, Twin>();
+  readonly #byHolder = new Map<string, Twin>();
   #nobody: Twin | undefined;
 
   constructor(server: Server, sourceOf: (twin: Twin) => TicketKeySource) {
@@ -40,17 +43,19 @@ export class TwinPool {
     this.#sourceOf = sourceOf;
   }
 
-  /** The one of a host, to be given back when the handshake is over. */
-  lend(host: string, rotations: number, stamp: () => Buffer): Twin {
-    let twin = this.#byHost.get(host);
+  /** The one of a context, to be given back when the handshake is over. */
+  lend(context: Buffer, parameters: Buffer, generation: number, stamp: () => Buffer): Twin {
+    const holder = context.toString('latin1');
+    let twin = this.#byHolder.get(holder);
     if (twin === undefined) {
       twin = this.#free();
       if (twin === undefined) return this.nobody;
-      if (twin.host !== undefined) this.#byHost.delete(twin.host);
-      twin.host = host;
-      twin.rotations = rotations;
+      if (twin.holder !== undefined) this.#byHolder.delete(twin.holder);
+      twin.holder = holder;
+      twin.parameters = parameters;
+      twin.generation = generation;
       twin.stamp = stamp();
-      this.#byHost.set(host, twin);
+      this.#byHolder.set(holder, twin);
     }
     twin.users++;
     return twin;
@@ -60,17 +65,23 @@ export class TwinPool {
     if (twin !== this.#nobody) twin.users--;
   }
 
-  /** For handshakes that no host is known of: their tickets open nowhere, and none is opened. */
+  /** For handshakes whose settings are not known: their tickets open nowhere, and none is opened. */
   get nobody(): Twin {
     this.#nobody ??= this.#make();
     return this.#nobody;
   }
 
-  /** The server's own context is another now. What runs under the twins of the one before makes no ticket any more. */
-  retire(): void {
-    for (const twin of this.#all.splice(0)) twin.stamp = undefined;
-    this.#byHost.clear();
+  /** The server's own context is another now. What runs under the twins of the one before may end under them. */
+  renew(): void {
+    this.#all.length = 0;
+    this.#byHolder.clear();
     this.#nobody = undefined;
+  }
+
+  /** What runs under a twin makes no ticket any more. */
+  end(): void {
+    for (const twin of this.#all) twin.stamp = undefined;
+    this.renew();
   }
 
   #free(): Twin | undefined {

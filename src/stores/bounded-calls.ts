@@ -126,10 +126,11 @@ export class BoundedCalls {
 
   #await<T>(answer: Promise<T>, permit: number, probe: boolean, deadline: number): Promise<T> {
     this.#inFlight++;
+    const began = this.#clock();
     const call: Call = { permit, era: probe ? this.#era : undefined, late: false, good: false };
     return new Promise<T>((resolve, reject) => {
       const timer = setTimeout(() => {
-        this.#giveUp(call);
+        this.#giveUp(call, deadline - (this.#clock() - began));
         reject(new ResumptionError('ERR_STORE_TIMEOUT', `the store did not answer within ${deadline} ms`));
       }, deadline);
       timer.unref();
@@ -166,19 +167,22 @@ export class BoundedCalls {
     }
   }
 
-  #giveUp(call: Call): void {
+  /** @param left milliseconds of its deadline: timers count from when the event loop last woke, not from the call */
+  #giveUp(call: Call, left: number): void {
     call.late = true;
     this.#inFlight--;
     this.#timeouts++;
     this.#forgetLost();
     this.#abandoned.set(call, this.#clock());
     if (call.era === this.#era) this.#hungProbes++;
-    // When the event loop was busy for longer than the deadline, that is not the store's fault: answers that have come
-    // meanwhile are read before the circuit breaker is told.
-    setImmediate(() => {
+    // A busy event loop is not the store's fault: the circuit breaker is told when the store has had its time, and what
+    // has come by then was read.
+    const tell = (): void => {
       if (call.good) this.#succeeded(call.permit);
       else this.#breaker.failed(call.permit);
-    });
+    };
+    if (left < 1) setImmediate(tell);
+    else setTimeout(() => setImmediate(tell), left).unref();
   }
 
   #succeeded(permit: number): void {

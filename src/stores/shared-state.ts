@@ -74,7 +74,7 @@ export interface SharedState {
    * A store without it is watched by asking for its {@link entries}: see {@link watchSharedState}.
    *
    * @param listener what it throws goes to `failed`, or nowhere
-   * @param failed told when the facts cannot be read; watching goes on
+   * @param failed told when the facts cannot be read; watching goes on, also when it throws
    * @returns ends it: no listener is called after that
    */
   watch?(prefix: string, listener: SharedStateListener, failed?: (error: unknown) => void): Disposable;
@@ -86,7 +86,7 @@ export interface SharedState {
 export interface WatchSharedStateOptions {
   /** Seconds from one look to the next, 0.01 to 3600. Default: 1. */
   readonly interval?: number | undefined;
-  /** Told when the facts cannot be read, and what the listener throws. Watching goes on. Default: nobody. */
+  /** Told when the facts cannot be read, and what the listener throws. Watching goes on, also when it throws. Default: nobody. */
   readonly failed?: ((error: unknown) => void) | undefined;
 }
 
@@ -212,7 +212,12 @@ class Looks implements Disposable {
   }
 
   #fail(error: unknown): void {
-    if (!this.#ended) this.#watched.failed(error);
+    if (this.#ended) return;
+    try {
+      this.#watched.failed(error);
+    } catch {
+      // Who is told of failures has nobody to tell.
+    }
   }
 }
 

@@ -387,3 +387,12 @@ export function keyOfNextTicket(ring: TicketKeyRing): TicketKey | undefined {
 export function keyOfTicket(ring: TicketKeyRing, name: Uint8Array): TicketKey | undefined {
   return clockworkOf(ring).findAlone(name);
 }
+
+/**
+ * Whether new tickets are sealed with this key.
+ *
+ * @internal
+ */
+export function isSealingKey(ring: TicketKeyRing, key: TicketKey): boolean {
+  return clockworkOf(ring).keys.current?.key === key;
+}

@@ -6,7 +6,7 @@
 
 import { wrongType } from '../arguments.js';
 import { type ClientHello, type ClientHelloView, type PskIdentity, viewClientHello } from './client-hello-view.js';
-import { findClientHello } from './handshake-records.js';
+import { CLIENT_HELLO, findMessage } from './handshake-records.js';
 
 export { ClientHelloAssembler, type ClientHelloState } from './client-hello-assembler.js';
 export type { ClientHello, PskIdentity };
@@ -75,7 +75,7 @@ function lengthOf(bytes: Uint8Array): string {
  */
 export function parseClientHello(bytes: Uint8Array): ClientHello | undefined {
   if (!(bytes instanceof Uint8Array)) throw wrongType('bytes', 'a Uint8Array', bytes);
-  const message = findClientHello(bytes);
+  const message = findMessage(bytes, CLIENT_HELLO);
   return message && parseOwnMessage(copy(asBuffer(message.bytes), message.start, message.end));
 }
 

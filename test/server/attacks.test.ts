@@ -537,7 +537,7 @@ describe('HelloRetryRequest', () => {
     const started = await withRetries({ singleUse: true });
     const psks = [pskOf(started.session)];
     expect(await retry(started.port, { psks }, { psks })).toMatchObject({ received: 'hello' });
-    expect(started.seen.at(-1)).toMatchObject({ resumed: false, reason: 'not-taken' });
+    expect(started.seen.at(-1)).toMatchObject({ resumed: false, reason: 'hello-retry-request' });
     await expectOwnerResumes(started, 'TLSv1.3', owner);
   });
 

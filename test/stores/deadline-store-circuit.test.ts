@@ -151,6 +151,28 @@ describe('the circuit of reads', () => {
     },
   );
 
+  it.each([
+    ['closed', true],
+    ['open', false],
+  ])(
+    'is %s when a call that a busy event loop gave up early is answered by its deadline: %s',
+    async (state, answered) => {
+      const clock = stoppedClock();
+      const { inner, store } = pair({ clock, failures: 1 });
+      inner.behave = () => ({ after: Number.POSITIVE_INFINITY });
+      const read = watch(store.get(id(1)));
+      // Timers count from the moment at which the loop last woke: forty milliseconds before the call.
+      clock.now += 10;
+      await pass(51);
+      expect(read).toMatchObject({ state: 'rejected', code: 'ERR_STORE_TIMEOUT' });
+      expect(store.statistics.reads).toMatchObject({ timeouts: 1, state: 'closed' });
+      await pass(30);
+      if (answered) inner.hung[0]?.();
+      await pass(11);
+      expect(store.statistics.reads.state).toBe(state);
+    },
+  );
+
   it('has a period and a clock of its own', () => {
     const clock = stoppedClock();
     const { inner, store } = pair({ clock, period: 10, failures: 1 });

@@ -179,6 +179,54 @@ describe('watching a state that does not tell', () => {
     expect(told()).toEqual(['a=2']);
   });
 
+  it.each([
+    [
+      'a state that throws',
+      () => {
+        throw new Error('thrown');
+      },
+    ],
+    ['a state that rejects', () => Promise.reject(new Error('rejected'))],
+    ['a state that does not answer', () => new Promise(() => {})],
+    ['a listener that throws', (found: Map<string, Uint8Array>) => found],
+    ['a listener that throws later', async (found: Map<string, Uint8Array>) => found],
+  ])('survives one who throws when told of %s', async (_what, answer) => {
+    const unhandled: unknown[] = [];
+    const onUnhandled = (error: unknown): void => void unhandled.push(error);
+    process.on('unhandledRejection', onUnhandled);
+    const state = asked();
+    state.facts.set('a', bytes('1'));
+    state.answer = answer;
+    const { told, listener } = heard();
+    const failures: unknown[] = [];
+    watchSharedState(
+      state,
+      '',
+      (name, value) => {
+        listener(name, value);
+        throw new Error('of the listener');
+      },
+      {
+        failed(error) {
+          failures.push(error);
+          throw new Error('of who is told');
+        },
+      },
+    );
+    await pass(20_000);
+    expect(failures.length).toBeGreaterThan(0);
+    told();
+    state.answer = (found) => found;
+    state.facts.set('a', bytes('2'));
+    await pass(20_000);
+    // Rejections that nobody handles are told of in a later turn.
+    vi.useRealTimers();
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off('unhandledRejection', onUnhandled);
+    expect(told()).toEqual(['a=2']);
+    expect(unhandled).toEqual([]);
+  });
+
   it('waits for a look that has not ended, ten intervals long, and hears its late answer no more', async () => {
     const state = asked();
     const { told, listener } = heard();

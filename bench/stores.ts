@@ -1,0 +1,224 @@
+/**
+ * What a store costs beside the cache in memory: server CPU of a resumed handshake whose session lies in it, as a ratio
+ * in one run. A store is added in `lib/stores-server.js`, and here with its target.
+ */
+
+import { type ChildProcess, fork, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect, createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as tls from 'node:tls';
+import { fileURLToPath } from 'node:url';
+import { makeCertificate } from '../examples/support/certificates.js';
+import { type Effort, type Figure, figure, type Part } from './lib/figures.js';
+import { progress, prove } from './lib/harness.js';
+
+type Version = 'TLSv1.2' | 'TLSv1.3';
+
+interface Reading {
+  readonly cpu: number;
+  readonly accepted: number;
+  readonly resumed: number;
+}
+
+interface Variant {
+  readonly store: string;
+  /** Whether the store alone finds the sessions, or is behind the cache in memory. */
+  readonly mode: 'alone' | 'behind';
+  /** The most that it may cost. */
+  readonly target?: number;
+}
+
+const MEMORY: Variant = { store: 'memory', mode: 'behind' };
+const VARIANTS: readonly Variant[] = [
+  { store: 'lmdb', mode: 'alone', target: 1.05 },
+  { store: 'lmdb, sealed', mode: 'alone' },
+  { store: 'lmdb', mode: 'behind' },
+  { store: 'redis by ioredis', mode: 'alone', target: 1.15 },
+  { store: 'redis by ioredis, sealed', mode: 'alone' },
+  { store: 'redis by ioredis', mode: 'behind' },
+  { store: 'redis by node-redis', mode: 'alone', target: 1.15 },
+  { store: 'memcached by keyv', mode: 'alone' },
+];
+/** Those that answer at once must do so here too. */
+const AT_ONCE = /^(memory|lmdb)|behind$/;
+/** Which rows: `BENCH_ONLY='TLSv1.2, lmdb alone'`. */
+const ONLY = new RegExp(process.env['BENCH_ONLY'] ?? '');
+
+const BATCH = 250;
+const IN_PARALLEL = 4;
+const ROUNDS = Number(process.env['BENCH_ROUNDS'] ?? 9);
+/** Rounds before the first that counts, in each process: V8 goes on compiling for thousands of connections. */
+const WARM_UP = Number(process.env['BENCH_WARM_UP'] ?? 16);
+/** Processes of each variant, one after the other: how a process lies in memory is a part of its speed. */
+const GENERATIONS = Number(process.env['BENCH_GENERATIONS'] ?? 3);
+
+const nameOf = (version: Version, { store, mode }: Variant): string =>
+  `${version}, ${store} ${mode === 'alone' ? 'alone' : 'behind the cache in memory'}`;
+
+/** As many clients as a batch has connections: none comes back before the write of its session is done. */
+class Visitors {
+  readonly #options: tls.ConnectionOptions;
+  readonly #sessions: (Buffer | undefined)[] = [];
+
+  constructor(port: number, version: Version) {
+    const secureContext = tls.createSecureContext({ minVersion: version, maxVersion: version });
+    this.#options = { host: '127.0.0.1', port, secureContext, rejectUnauthorized: false };
+  }
+
+  async batch(): Promise<void> {
+    let left = BATCH;
+    const come = async (): Promise<void> => {
+      while (--left >= 0) await this.#visit(left);
+    };
+    await Promise.all(Array.from({ length: IN_PARALLEL }, come));
+  }
+
+  #visit(client: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const session = this.#sessions[client];
+      const socket = tls.connect({ ...this.#options, ...(session && { session }) });
+      socket.on('session', (bytes) => {
+        this.#sessions[client] = bytes;
+      });
+      socket.on('error', reject);
+      socket.on('end', () => socket.end());
+      socket.on('close', () => resolve());
+      socket.resume();
+    });
+  }
+}
+
+/** Redis and memcached, for as long as the benchmark runs. */
+class Engines {
+  readonly folder = mkdtempSync(join(tmpdir(), 'tls-resumption-bench-'));
+  readonly #children: ChildProcess[] = [];
+
+  redis(): Promise<number> {
+    return this.#start('redis-server', '--save', '', '--bind', '127.0.0.1', '--port');
+  }
+
+  memcached(): Promise<number> {
+    return this.#start('memcached', '-u', 'nobody', '-l', '127.0.0.1', '-U', '0', '-p');
+  }
+
+  end(): void {
+    for (const child of this.#children) child.kill();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** On a free port of loopback, and waits until it takes connections. */
+  async #start(command: string, ...args: string[]): Promise<number> {
+    const probe: Server = createServer().listen(0, '127.0.0.1');
+    await once(probe, 'listening');
+    const { port } = probe.address() as { port: number };
+    await new Promise((resolve) => probe.close(resolve));
+    const child = spawn(command, [...args, String(port)], { cwd: this.folder, stdio: 'ignore' });
+    this.#children.push(child);
+    await once(child, 'spawn');
+    for (;;) {
+      const socket = connect(port, '127.0.0.1');
+      const connected = await new Promise<boolean>((resolve) => {
+        socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
+      });
+      socket.destroy();
+      if (connected) return port;
+      if (child.exitCode !== null) throw new Error(`${command} has ended`);
+    }
+  }
+}
+
+/** A server process, which serves one variant, and its clients. */
+async function serve(setup: object, version: Version, variant: Variant) {
+  const child = fork(fileURLToPath(new URL('lib/stores-server.js', import.meta.url)), {
+    env: { ...process.env, BENCH_SETUP: JSON.stringify({ ...setup, ...variant }) },
+    execArgv: [],
+  });
+  const [{ port, atOnce }] = (await once(child, 'message')) as [{ port: number; atOnce: boolean }];
+  const name = `${variant.store} ${variant.mode}`;
+  prove(atOnce === AT_ONCE.test(name), `lookups with ${name} take a turn of the event loop`);
+  const read = async (): Promise<Reading> => {
+    child.send('read');
+    return ((await once(child, 'message')) as [Reading])[0];
+  };
+  const visitors = new Visitors(port, version);
+  // The first time each has no session.
+  await visitors.batch();
+  return {
+    /**
+     * Microseconds of server CPU a connection, of one batch. No collection is forced before it: that takes away code
+     * that was optimized, which each batch would then pay for anew.
+     */
+    async cost(): Promise<number> {
+      const before = await read();
+      await visitors.batch();
+      const after = await read();
+      const accepted = after.accepted - before.accepted;
+      const resumed = after.resumed - before.resumed;
+      prove(accepted === BATCH && resumed === BATCH, `${name}: ${resumed} of ${accepted} resumed`);
+      return (after.cpu - before.cpu) / accepted;
+    },
+    async end(): Promise<void> {
+      child.disconnect();
+      await once(child, 'exit');
+    },
+  };
+}
+
+/** How a figure is named in the group of its version. */
+const shortName = ({ store, mode }: Variant): string => {
+  if (store === MEMORY.store) return MEMORY.store;
+  return mode === 'alone' ? store : `${store}, behind memory`;
+};
+
+async function measure(version: Version, engines: Engines, setup: object, quick: boolean): Promise<Figure[]> {
+  const [generations, rounds, warmUp] = quick ? [1, 2, 0] : [GENERATIONS, ROUNDS, WARM_UP];
+  const variants = [MEMORY, ...VARIANTS.filter((variant) => ONLY.test(nameOf(version, variant)))];
+  if (variants.length === 1) return [];
+  const costs: number[][] = variants.map(() => []);
+  for (let generation = 0; generation < generations; generation++) {
+    const servers: Awaited<ReturnType<typeof serve>>[] = [];
+    for (const [i, variant] of variants.entries()) {
+      const path = join(engines.folder, `${version}-${generation}-${i}`);
+      servers.push(await serve({ ...setup, path }, version, variant));
+    }
+    for (let round = -warmUp; round < rounds; round++) {
+      const order = [...servers.entries()];
+      for (const [i, server] of round % 2 === 0 ? order : order.reverse()) {
+        const cost = await server.cost();
+        if (round >= 0) costs[i]?.push(cost);
+      }
+    }
+    for (const server of servers) await server.end();
+  }
+  const [memory = []] = costs;
+  return variants.map((variant, i) => {
+    const what = { group: version.replace('v', ' '), quantity: 'server CPU', name: shortName(variant), unit: 'µs' };
+    const limit = variant.target === undefined ? {} : { atMost: variant.target };
+    return figure(what, costs[i] as number[], [{ to: MEMORY.store, samples: memory, ...limit }]);
+  });
+}
+
+const ABOUT = `
+A server whose sessions lie in an external store, which alone finds them, or which is written *behind* the cache in
+memory; held against the cache in memory alone. Redis and memcached run on the same machine; their own processor time is
+not counted. Each variant is a process of its own, and every connection of it must resume.
+`;
+
+export async function stores({ quick }: Effort): Promise<Part> {
+  const engines = new Engines();
+  try {
+    const { key, cert } = await makeCertificate({ names: ['localhost'] });
+    const setup = { key, cert, redis: await engines.redis(), memcached: await engines.memcached() };
+    const figures: Figure[] = [];
+    for (const version of ['TLSv1.3', 'TLSv1.2'] as const) {
+      progress(`stores: ${version}`);
+      figures.push(...(await measure(version, engines, setup, quick)));
+    }
+    return { title: 'Where the sessions lie', about: ABOUT, figures };
+  } finally {
+    engines.end();
+  }
+}
