@@ -7,7 +7,9 @@ import { wrongType } from '../arguments.js';
 
 /** Options of `tls.connect`; those of `https.request` and of agents extend them. */
 export type ClientTlsOptions = tls.ConnectionOptions & {
+  /** As `tls.createSecureContext` has it. */
   readonly allowPartialTrustChain?: boolean | undefined;
+  /** The address to connect from. */
   readonly localAddress?: string | undefined;
 };
 

@@ -14,7 +14,7 @@ import { isPromise, type MaybePromise } from '../stores/session-store.js';
 import { type ClientSessions, connectWith } from './client-connection.js';
 import { type ClientTlsOptions, clientPolicy } from './client-policy.js';
 import { type ClientReloadReport, RELOAD, type Reloadable } from './client-reload.js';
-import { type Dialing, dial, type Opened, type PoolConnections } from './dial.js';
+import { type Dialing, dial, type Opened } from './dial.js';
 import { ResumingAgent } from './resuming-agent.js';
 import { type Offer, SessionShelf } from './session-shelf.js';
 
@@ -56,7 +56,7 @@ export interface ClientResumptionOptions {
  * https.get('https://a.test/', { agent }, (response) => response.resume());
  * ```
  */
-export class ClientResumption implements PoolConnections {
+export class ClientResumption {
   /** Where sessions are kept. */
   readonly cache: SessionCache;
   readonly #sessions: ClientSessions;

@@ -23,8 +23,6 @@ interface AgentInternals {
   removeSocket(socket: Socket, options: object): void;
 }
 
-type Created = (error: Error | null, socket: Duplex) => void;
-
 /** Made by {@link ClientResumption.agent}. */
 export class ResumingAgent extends Agent implements Reloadable {
   readonly #connections: PoolConnections;
@@ -60,7 +58,10 @@ export class ResumingAgent extends Agent implements Reloadable {
    * Called by Node for a request that needs a new connection. Without a callback the connection is returned at once, as
    * by {@link ClientResumption.connect}.
    */
-  override createConnection(options: RequestOptions, callback?: Created): Duplex | null | undefined {
+  override createConnection(
+    options: RequestOptions,
+    callback?: (error: Error | null, socket: Duplex) => void,
+  ): Duplex | null | undefined {
     const settings = withChanges(options as ClientTlsOptions, this.#changes);
     if (callback === undefined) return this.#connections.connect(settings);
     const policy = this.#policies.note(settings);

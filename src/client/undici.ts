@@ -27,12 +27,19 @@ export type UndiciConnectorOptions = ClientTlsOptions & {
 
 /** What undici tells its connectors. */
 export interface UndiciConnectOptions {
+  /** Of the origin. */
   readonly hostname: string;
+  /** Of the origin, with its port. */
   readonly host?: string | undefined;
+  /** `https:` or `http:`. */
   readonly protocol: string;
+  /** Of the origin; empty for the protocol's own. */
   readonly port: string | number;
+  /** The name to ask for. */
   readonly servername?: string | null | undefined;
+  /** The address to connect from. */
   readonly localAddress?: string | null | undefined;
+  /** A connection that is there already, through a proxy. */
   readonly httpSocket?: Socket | undefined;
 }
 

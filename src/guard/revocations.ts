@@ -20,20 +20,29 @@ export interface RevocableConnection {
 
 /** What is revoked: exactly one of these. */
 export type Revocation =
-  /**
-   * A TLS 1.2 session ID, or what a client showed in TLS 1.3 as its PSK identity, or a whole ticket: 1 to 65 535 bytes.
-   * Only this one: what was made beside it or renewed from it has another.
-   */
-  | { readonly id: Uint8Array }
-  /** Sessions of a client certificate: `X509Certificate.fingerprint256`, with or without colons, in any case. */
-  | { readonly peerFingerprint: string }
-  /**
-   * All sessions that descend from the same full handshake as those of this connection: who made it is logged out. Those
-   * of other clients that made theirs under the name in the same millisecond, with tickets within a second, go with it.
-   */
-  | { readonly connection: RevocableConnection }
-  /** Sessions that a client shows under this name, exactly as sent, and under all names that share sessions with it. */
-  | { readonly servername: string };
+  | {
+      /**
+       * A TLS 1.2 session ID, or what a client showed in TLS 1.3 as its PSK identity, or a whole ticket: 1 to 65 535
+       * bytes. Only this one: what was made beside it or renewed from it has another.
+       */
+      readonly id: Uint8Array;
+    }
+  | {
+      /** Sessions of a client certificate: `X509Certificate.fingerprint256`, with or without colons, in any case. */
+      readonly peerFingerprint: string;
+    }
+  | {
+      /**
+       * All sessions that descend from the same full handshake as those of this connection: who made it is logged out.
+       * Those of other clients that made theirs under the name in the same millisecond, with tickets within a second, go
+       * with it.
+       */
+      readonly connection: RevocableConnection;
+    }
+  | {
+      /** Sessions that a client shows under this name, exactly as sent, and under all names that share sessions with it. */
+      readonly servername: string;
+    };
 
 /** A session that a client shows. */
 export interface ShownSession {

@@ -17,6 +17,7 @@ export interface AffinityBackend {
 
 /** Where a connection goes. */
 export interface AffinityChoice<B extends AffinityBackend> {
+  /** Which back end. */
   readonly backend: B;
   /** What decided: the session that the client shows, remembered here or in the store, or else the key. */
   readonly by: 'memory' | 'store' | 'key';

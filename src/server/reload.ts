@@ -62,9 +62,19 @@ export interface ReloadReport {
    */
   readonly sessions: number | undefined;
   /** Handshakes that were in progress under what changed. */
-  readonly handshakes: { readonly ended: number; readonly finishing: number };
+  readonly handshakes: {
+    /** Whose connections were closed. */
+    readonly ended: number;
+    /** That finish, with nothing to come back with. */
+    readonly finishing: number;
+  };
   /** Connections that lived under what changed. */
-  readonly connections: { readonly closed: number; readonly goOn: number };
+  readonly connections: {
+    /** By `hard`. */
+    readonly closed: number;
+    /** That were left alone. */
+    readonly goOn: number;
+  };
 }
 
 /** A {@link ReloadOptions} that was looked at. */

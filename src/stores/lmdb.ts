@@ -42,7 +42,7 @@ export interface LmdbStoreOptions {
   readonly seal?: TicketSealer | false | undefined;
   /**
    * Milliseconds from one transaction to the next at least, 0 to 1000: new sessions are gathered meanwhile, and written
-   * together. Default: 50.
+   * together. Default: 10.
    */
   readonly delay?: number | undefined;
   /** Seconds between removals of expired sessions, 1 to 86 400. Default: 60. */
@@ -146,7 +146,7 @@ export function lmdbStore(options: LmdbStoreOptions): LmdbStore {
     maxSessions = 100_000,
     maxBytes = 128 * 1024 * 1024,
     seal = false,
-    delay = 50,
+    delay = 10,
     interval = 60,
   } = options;
   const { onFault, clock = Date.now } = options;

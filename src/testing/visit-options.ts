@@ -14,14 +14,15 @@ export type TlsVersion = 'TLSv1.2' | 'TLSv1.3';
 
 export const TLS_VERSIONS: readonly TlsVersion[] = ['TLSv1.2', 'TLSv1.3'];
 
-/** Where a visit goes and how long it takes is said otherwise. */
-type TakenOver = 'host' | 'port' | 'path' | 'socket' | 'session' | 'timeout' | 'minVersion' | 'maxVersion';
-
 /**
  * Options of `visit`: those of `tls.connect` (`servername`, `ca`, `key`, `cert`, `ALPNProtocols`, …) and these. The
  * server's certificate is verified when a `ca` is given or `rejectUnauthorized` is `true`.
  */
-export type VisitOptions = Omit<ConnectionOptions, TakenOver> & {
+export type VisitOptions = Omit<
+  ConnectionOptions,
+  // Where a visit goes and how long it takes is said otherwise.
+  'host' | 'port' | 'path' | 'socket' | 'session' | 'timeout' | 'minVersion' | 'maxVersion'
+> & {
   /** The only version that the client speaks. Default: both. */
   readonly version?: TlsVersion | undefined;
   /** What to come back with: the `session` of a visit, shown under whatever name is visited. Default: none. */

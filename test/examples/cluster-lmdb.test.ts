@@ -44,7 +44,8 @@ describe('cluster-lmdb', { timeout: 120_000 }, () => {
         // A resumed connection of TLS 1.2 has no new one.
         session = back.session ?? session;
       };
-      for (let n = 0; n < VISITS; n++) await returns();
+      // Which worker is next is the system's choice.
+      for (let n = 0; n < VISITS || (workers.size < 3 && n < 10 * VISITS); n++) await returns();
       expect(workers.size).toBe(3);
       expect(await program.stop()).toMatchObject({ code: 0, stderr: '' });
 
