@@ -2,7 +2,7 @@
 
 import { createHmac, randomBytes } from 'node:crypto';
 import { digestsOf } from '../guard/parameters-digest.js';
-import { settingsOf } from './secure-options.js';
+import { COMMON_SETTINGS, settingsOf } from './secure-options.js';
 
 /** A setting of a context that a reload can find changed; `context` stands for the whole of one. */
 export type ReloadedSetting =
@@ -26,19 +26,6 @@ export type ReloadedSetting =
   | 'certificateCompression'
   | 'engine'
   | 'context';
-
-/** What OpenSSL takes from the server's own context whichever context a name chooses (measured, Node 20 to 26). */
-export const COMMON_SETTINGS = [
-  'minVersion',
-  'maxVersion',
-  'secureProtocol',
-  'secureOptions',
-  'ciphers',
-  'honorCipherOrder',
-  'ecdhCurve',
-  'sigalgs',
-  'dhparam',
-] as const;
 
 /** What became of a setting: of a list, whether something was only added (bound, inserted, linked) or only removed. */
 export type SettingChange = 'added' | 'removed' | 'replaced' | 'reordered';

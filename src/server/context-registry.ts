@@ -3,9 +3,9 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
 import { digestParameters, type PolicyParameters } from '../guard/parameters-digest.js';
-import { COMMON_SETTINGS, type ContextFacts, factsOf } from './context-facts.js';
+import { type ContextFacts, factsOf } from './context-facts.js';
 import { type EndpointSettings, nativeContextOf, sameEndpoint } from './node-tls-server.js';
-import { digestSettings, type SecureSettings, settingsOf } from './secure-options.js';
+import { COMMON_SETTINGS, digestSettings, type SecureSettings, settingsOf } from './secure-options.js';
 
 interface Known {
   readonly settings: SecureSettings;

@@ -301,9 +301,7 @@ export class Handshake extends AsyncResource {
   }
 
   #offeredOne(): boolean {
-    const { tickets } = this.#setting;
-    if (this.#answered !== undefined || tickets?.judges === false) return true;
-    return this.#judgement !== undefined && this.#judgement.refused === undefined;
+    return this.resuming || this.#setting.tickets?.judges === false;
   }
 
   /** A session is resumed under the version that it was made under: then there is no need to ask for it. */

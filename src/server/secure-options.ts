@@ -49,11 +49,8 @@ export interface SecuredOptions {
   readonly fixed: Readonly<Record<string, unknown>>;
 }
 
-const CONTEXT_SETTINGS = [
-  'cert',
-  'pfx',
-  'ca',
-  'crl',
+/** What OpenSSL takes from the server's own context whichever context a name chooses (measured, Node 20 to 26). */
+export const COMMON_SETTINGS = [
   'minVersion',
   'maxVersion',
   'secureProtocol',
@@ -64,6 +61,8 @@ const CONTEXT_SETTINGS = [
   'sigalgs',
   'dhparam',
 ] as const;
+
+const CONTEXT_SETTINGS = ['cert', 'pfx', 'ca', 'crl', ...COMMON_SETTINGS] as const;
 
 /** The settings of a context, from options or from a server (which keeps them under the same names). */
 export function settingsOf(options: object): SecureSettings {
