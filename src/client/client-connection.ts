@@ -9,7 +9,7 @@ import type { Offer, SessionShelf } from './session-shelf.js';
 
 const TLS13 = 0x0304;
 /** Seconds: RFC 8446 §4.6.1. */
-const MAX_TICKET_LIFETIME = 604_800;
+export const MAX_TICKET_LIFETIME = 604_800;
 /** Seconds that a TLS 1.2 session lives whose server does not say: RFC 5246 §F.1.4. */
 const DEFAULT_LIFETIME = 86_400;
 

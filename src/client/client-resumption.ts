@@ -11,15 +11,12 @@ import { requireFunction, requireInteger, requireObject, wrongType } from '../ar
 import { SessionCache } from '../cache/session-cache.js';
 import { SessionCacheMode } from '../cache/session-cache-mode.js';
 import { isPromise, type MaybePromise } from '../stores/session-store.js';
-import { type ClientSessions, connectWith } from './client-connection.js';
+import { type ClientSessions, connectWith, MAX_TICKET_LIFETIME } from './client-connection.js';
 import { type ClientTlsOptions, clientPolicy } from './client-policy.js';
 import { type ClientReloadReport, RELOAD, type Reloadable } from './client-reload.js';
 import { type Dialing, dial, type Opened } from './dial.js';
 import { ResumingAgent } from './resuming-agent.js';
 import { type Offer, SessionShelf } from './session-shelf.js';
-
-/** Seconds: RFC 8446 §4.6.1. */
-const MAX_LIFETIME = 604_800;
 
 /** Options of {@link ClientResumption}. */
 export interface ClientResumptionOptions {
@@ -73,9 +70,15 @@ export class ClientResumption {
         '"cache" expected a SessionCache in Client mode (SessionCacheMode.Client), got another mode',
       );
     }
-    this.cache = cache ?? new SessionCache({ mode: SessionCacheMode.Client, timeout: MAX_LIFETIME });
+    this.cache = cache ?? new SessionCache({ mode: SessionCacheMode.Client, timeout: MAX_TICKET_LIFETIME });
     const tickets = requireInteger('ticketsPerOrigin', options.ticketsPerOrigin ?? 8, 1, 64);
-    const maxChainAge = requireInteger('maxChainAge', options.maxChainAge ?? MAX_LIFETIME, 60, MAX_LIFETIME, 'seconds');
+    const maxChainAge = requireInteger(
+      'maxChainAge',
+      options.maxChainAge ?? MAX_TICKET_LIFETIME,
+      60,
+      MAX_TICKET_LIFETIME,
+      'seconds',
+    );
     this.#lookupTimeout = requireInteger('lookupTimeout', options.lookupTimeout ?? 50, 1, 10_000, 'milliseconds');
     const clock = requireFunction('clock', options.clock ?? Date.now);
     this.#shelf = new SessionShelf(this.cache, tickets, clock);

@@ -16,12 +16,11 @@ import { overrideMethod } from './override-method.js';
 import {
   answerTicketKeys,
   hasTicketKeyCallback,
+  requireNodeKeys,
   setTicketKeyCallback,
   type TicketKeySource,
 } from './ticket-key-callback.js';
 
-/** Bytes of the keys that Node's callback takes: AES-128 and an HMAC key of 16 bytes, with their name. */
-const NODE_KEY_BYTES = 48;
 const VECTOR_BYTES = 16;
 
 /** Options of {@link attachTicketKeys}. */
@@ -88,10 +87,7 @@ function requireUsable(server: TlsServer, ring: TicketKeyRing): void {
     throw wrongType('server', 'a server of node:tls, node:https or node:http2 (secure)', server);
   }
   if (!(ring instanceof TicketKeyRing)) throw wrongType('ring', 'a TicketKeyRing', ring);
-  const { length } = ring.current;
-  if (length !== NODE_KEY_BYTES) {
-    throw new RangeError(`"ring" expected keys of ${NODE_KEY_BYTES} bytes, which is what Node takes, got ${length}`);
-  }
+  requireNodeKeys('ring', ring);
   if (Object.hasOwn(server, ATTACHED)) {
     throw new ResumptionError('ERR_ALREADY_ATTACHED', 'the server has keys or a ServerResumption already');
   }

@@ -35,6 +35,17 @@ const RENEW = 2;
 
 const PART_BYTES = 16;
 
+/** Of the keys that the callback takes: AES-128 and an HMAC key of 16 bytes, with their name. */
+export const NODE_KEY_BYTES = 3 * PART_BYTES;
+
+/** @throws RangeError for keys of another length */
+export function requireNodeKeys(name: string, { current }: { readonly current: { readonly length: number } }): void {
+  if (current.length === NODE_KEY_BYTES) return;
+  throw new RangeError(
+    `"${name}" expected keys of ${NODE_KEY_BYTES} bytes, which is what Node takes, got ${current.length}`,
+  );
+}
+
 type Answer = [result: number, hmacKey: Buffer, aesKey: Buffer, name: Buffer, vector: Buffer];
 
 /** Complete, and good for nothing: keys that were never anywhere else. */

@@ -14,12 +14,15 @@ import type { ContextRegistry } from './context-registry.js';
 import * as node from './node-tls-server.js';
 import { type SecureSettings, settingsOf } from './secure-options.js';
 import { CLEAR_BYTES, judgementOf, PART_BYTES, refuse, type TicketJudgement } from './ticket-judgement.js';
-import { answerTicketKeys, setTicketKeyCallback, type TicketKeySource } from './ticket-key-callback.js';
+import {
+  answerTicketKeys,
+  NODE_KEY_BYTES,
+  requireNodeKeys,
+  setTicketKeyCallback,
+  type TicketKeySource,
+} from './ticket-key-callback.js';
 import { requireSafeTickets, requireSameCertificatePolicy } from './ticket-policy.js';
 import { type Twin, TwinPool } from './ticket-twins.js';
-
-/** Bytes of the keys that Node's callback takes: AES-128 and an HMAC key of 16 bytes, with their name. */
-const NODE_KEY_BYTES = 48;
 
 /** What a TicketMode needs of its ServerResumption. */
 export interface TicketModeSetting {
@@ -73,12 +76,7 @@ export class TicketMode {
 
   /** @throws RangeError for keys that Node does not take; ResumptionError ERR_TICKETS_UNSAFE */
   constructor(server: Server, setting: TicketModeSetting) {
-    const { length } = setting.ring.current;
-    if (length !== NODE_KEY_BYTES) {
-      throw new RangeError(
-        `"tickets" expected keys of ${NODE_KEY_BYTES} bytes, which is what Node takes, got ${length}`,
-      );
-    }
+    requireNodeKeys('tickets', setting.ring);
     this.#server = server;
     this.#setting = setting;
     this.#twins = new TwinPool(server, (twin) => this.#sourceOfTwin(twin));
