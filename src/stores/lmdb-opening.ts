@@ -24,6 +24,8 @@ const MAX_LOOKS = 40;
 const MAX_TRIES = 5;
 /** Milliseconds that an opening takes at most. */
 const MAX_OPENING = 3000;
+/** Nanoseconds: no file system tells times that are farther apart from each other. */
+const CLOCK_STEP = 2_500_000_000n;
 /** Milliseconds between looks of those who wait. */
 const PAUSE = 3;
 
@@ -57,11 +59,20 @@ async function waitForOpening(path: string): Promise<void> {
   while (isOpening(path)) await sleep(PAUSE);
 }
 
+/** When a directory was changed last, if nobody was opening anything in it and it had not just been changed. */
+const atRest = new Map<string, bigint>();
+
 function isOpening(path: string): boolean {
   const folder = dirname(path);
   const start = `${basename(path)}.opening-`;
   try {
-    return readdirSync(folder).some((name) => name.startsWith(start) && isFresh(join(folder, name)));
+    // Looking through the directory costs more than the rest of a transaction; a sign that comes or goes changes it.
+    const { mtimeNs } = statSync(folder, { bigint: true });
+    if (atRest.get(folder) === mtimeNs) return false;
+    const now = BigInt(Date.now()) * 1_000_000n;
+    const signs = readdirSync(folder).filter((name) => name.includes('.opening-'));
+    if (signs.length === 0 && now - mtimeNs > CLOCK_STEP) atRest.set(folder, mtimeNs);
+    return signs.some((name) => name.startsWith(start) && isFresh(join(folder, name)));
   } catch {
     // A folder that is gone, or is not to be read, is found to be so elsewhere.
     return false;

@@ -52,6 +52,22 @@ describe('a store over LMDB', { timeout: 120_000 }, () => {
     await expect(store.take(key)).resolves.toBeInstanceOf(Uint8Array);
   });
 
+  it('begins no timer to look a session up, and leaves setTimeout as it was', async () => {
+    const store = open();
+    const [key] = (await fillWith(store, 1)) as [Buffer];
+    const original = globalThis.setTimeout;
+    const timers = vi.spyOn(globalThis, 'setTimeout');
+    const spied = globalThis.setTimeout;
+    const timeouts = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+    const before = timeouts();
+    for (let i = 0; i < 20; i++) expect(store.get(i % 2 === 0 ? key : randomBytes(32)) !== undefined).toBe(i % 2 === 0);
+    expect(timeouts()).toBe(before);
+    expect(timers).not.toHaveBeenCalled();
+    expect(globalThis.setTimeout).toBe(spied);
+    timers.mockRestore();
+    expect(globalThis.setTimeout).toBe(original);
+  });
+
   it('keeps its sessions over a restart, with what was on its way when it was closed', async () => {
     const store = open({ delay: 1000 });
     const keys = await fillWith(store, 10);
