@@ -11,7 +11,7 @@ import { keyvStore } from 'tls-resumption/stores/keyv';
 import { lmdbStore } from 'tls-resumption/stores/lmdb';
 import { redisStore } from 'tls-resumption/stores/redis';
 
-const { key, cert, store, mode, path, redis, memcached } = JSON.parse(process.env.BENCH_SETUP);
+const { key, cert, store, mode, path, redis, memcached, first } = JSON.parse(process.env.BENCH_SETUP);
 const seal = new TicketCodec(TicketKeyRing.generate());
 
 /** What each way of keeping sessions is given; nothing stands for the cache in memory alone. */
@@ -36,10 +36,22 @@ const MODES = {
   alone: SessionCacheMode.Server | SessionCacheMode.NoInternal,
   behind: SessionCacheMode.Server,
 };
+MODES.hits = MODES.alone;
 /** Milliseconds: a busy machine makes no full handshakes. */
 const externalDeadline = { deadline: 10_000, writeDeadline: 10_000 };
 
-const external = await STORES[store]();
+/** Keeps what the first visits bring, and nothing of what comes later. */
+const unwritten = (kept) => ({
+  get: (id) => kept.get(id),
+  set: (...session) => (accepted <= first ? kept.set(...session) : undefined),
+  delete: (id) => kept.delete(id),
+  close: () => kept.close?.(),
+});
+
+let resumed = 0;
+let accepted = 0;
+const made = await STORES[store]();
+const external = mode === 'hits' ? unwritten(made) : made;
 const cache = new SessionCache({ maxSessions: 1_000_000, mode: MODES[mode], external, externalDeadline });
 const id = randomBytes(32);
 await cache.store(id, randomBytes(160));
@@ -48,8 +60,6 @@ const found = cache.lookup(id);
 const atOnce = Buffer.isBuffer(found);
 if (!Buffer.isBuffer(await found)) throw new Error(`${store} ${mode} does not find what it stored`);
 
-let resumed = 0;
-let accepted = 0;
 const resumption = new ServerResumption({ cache, lookupTimeout: externalDeadline.deadline });
 const server = tls.createServer(resumption.secure({ key, cert }), (socket) => {
   accepted++;
