@@ -36,6 +36,8 @@ export class GuardFacts implements FactKeeper {
   readonly #clock: () => number;
   /** Milliseconds in which something from before a moment can still be shown. */
   readonly #life: number;
+  /** Whether the state was read: what it said then had happened before. */
+  #begun = false;
 
   constructor({ name, maxChainAge, clock, state, interval }: GuardFactsOptions) {
     this.#guard = name;
@@ -59,14 +61,14 @@ export class GuardFacts implements FactKeeper {
   }
 
   retire(parameters: Uint8Array, reason: string): MaybePromise<void> {
-    if (this.epochs.full) this.#forget(this.#clock(), () => this.shared === undefined);
+    if (this.epochs.full) this.#forget(this.#clock());
     return this.#renew(this.epochs.full ? WHOLE : nameOf(parameters), reason);
   }
 
   revoke(key: string): MaybePromise<void> {
     const now = this.#clock();
     const { revocations } = this;
-    if (revocations.full) this.#forget(now, () => this.shared === undefined);
+    if (revocations.full) this.#forget(now);
     if (revocations.full && revocations.at(key) === undefined) return this.rotate('too many revocations');
     revocations.add(key, now);
     return this.shared?.put(factNameOf(key), seconds(this.#life), () => encodeRevocation(revocations.at(key) ?? now));
@@ -74,16 +76,16 @@ export class GuardFacts implements FactKeeper {
 
   told(name: string, value: Uint8Array): void {
     if (isEpochName(name)) {
-      const first = name === WHOLE && !this.epochs.known;
       const adoption = this.epochs.adopt(name, value);
       // The state went back, or what was written before came late: nobody may follow it.
       if (adoption === 'stale') void this.#renew(name, this.epochs.reasonOf(name));
-      else if (adoption === 'moved' && !first) this.#publish(name);
+      else if (adoption === 'moved' && this.#begun) this.#publish(name);
       return;
     }
     const key = keyOfFactName(name);
-    const at = key === undefined ? undefined : decodeRevocation(value);
-    if (key !== undefined && at !== undefined) this.revocations.add(key, at);
+    if (key === undefined) return;
+    const at = decodeRevocation(value);
+    if (at !== undefined) this.revocations.add(key, at);
   }
 
   looked(missing: (name: string) => boolean): boolean {
@@ -92,6 +94,7 @@ export class GuardFacts implements FactKeeper {
     const now = this.#clock();
     this.#forget(now, missing);
     this.#claimMissing(now, missing);
+    this.#begun = epochs.known;
     return epochs.known;
   }
 
@@ -109,7 +112,7 @@ export class GuardFacts implements FactKeeper {
   }
 
   /** What can have no effect any more. */
-  #forget(now: number, over: (name: string) => boolean): void {
+  #forget(now: number, over: (name: string) => boolean = () => this.shared === undefined): void {
     for (const [name, since] of this.epochs.retired()) {
       if (since + this.#life < now && over(name)) this.epochs.forget(name);
     }

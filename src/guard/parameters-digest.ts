@@ -60,7 +60,7 @@ function sha256(bytes: string | Uint8Array): string {
 
 /** A digest a PEM block, so that line ends and text between blocks do not count; of the whole where there is none. */
 function blockDigests(input: string | Uint8Array): string[] {
-  const text = typeof input === 'string' ? input : Buffer.from(input).toString('latin1');
+  const text = Buffer.from(input).toString('latin1');
   const digests: string[] = [];
   for (const [, label, body] of text.matchAll(PEM_BLOCK)) {
     digests.push(`${label}:${sha256(Buffer.from(body as string, 'base64'))}`);

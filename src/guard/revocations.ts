@@ -159,8 +159,6 @@ export class Revocations {
     const before = this.#at.get(key);
     if (before === undefined) this.#count(key, 1);
     else if (before >= at) return;
-    // The oldest are the first.
-    this.#at.delete(key);
     this.#at.set(key, at);
   }
 
@@ -194,8 +192,7 @@ export class Revocations {
   }
 
   #covers(key: string, time: number): boolean {
-    const at = this.#at.get(key);
-    return at !== undefined && time <= at;
+    return time <= (this.#at.get(key) ?? Number.NEGATIVE_INFINITY);
   }
 
   #count(key: string, change: number): void {

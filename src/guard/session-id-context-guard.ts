@@ -124,7 +124,7 @@ export class SessionIdContextGuard {
   readonly #label: Buffer;
   readonly #groups: ReadonlyMap<string, Buffer>;
   readonly #facts: GuardFacts;
-  readonly #needsState: boolean;
+  readonly #refusesWithoutState: boolean;
 
   /**
    * @throws TypeError for an option of another type
@@ -154,7 +154,7 @@ export class SessionIdContextGuard {
       throw outOfRange('withoutState', "'refuse' or 'resume'", withoutState);
     }
     requireFunction('clock', clock);
-    this.#needsState = state !== undefined && withoutState === 'refuse';
+    this.#refusesWithoutState = withoutState === 'refuse';
     this.#facts = new GuardFacts({ name, maxChainAge: this.maxChainAge, clock, state, interval });
   }
 
@@ -183,7 +183,7 @@ export class SessionIdContextGuard {
    */
   refusalOf(servername: string | undefined, shown: Omit<ShownSession, 'place'>): GuardRefusal | undefined {
     const { revocations, margin } = this.#facts;
-    if (this.#needsState && !this.#facts.current) return 'state-unavailable';
+    if (this.#refusesWithoutState && !this.#facts.current) return 'state-unavailable';
     if (revocations.size === 0) return undefined;
     const place = servername === undefined ? undefined : this.#placeOf(servername);
     return revocations.holds({ ...shown, place }, margin) ? 'revoked' : undefined;

@@ -133,7 +133,7 @@ export class SharedFacts implements Disposable {
     if (this.#ended) return;
     this.#ended = true;
     clearInterval(this.#timer);
-    if (this.#soon !== undefined) clearImmediate(this.#soon);
+    clearImmediate(this.#soon);
     try {
       this.#watch?.[Symbol.dispose]();
     } catch (error) {
@@ -215,7 +215,7 @@ export class SharedFacts implements Disposable {
     this.#written.add(name);
     write.waited = 0;
     const mine = (then: () => void): void => {
-      if (attempt === write.attempt && this.#writes.get(name) === write) then();
+      if (attempt === write.attempt) then();
     };
     const value = write.make(again);
     this.#call(

@@ -198,10 +198,16 @@ export class Attachment {
   readonly #onConnection = (socket: Duplex): void => {
     const bytes = !socket.readableObjectMode && socket.readableEncoding === null;
     const room = this.#gate.size < this.#setting.maxWaitingHellos;
-    if (bytes && room && !HeldConnection.has(socket)) this.#gate.hold(socket);
+    if (bytes && room && !HeldConnection.has(socket)) this.#gate.hold(socket, this.#isShared(socket));
     else if (this.#setting.tickets === undefined) this.#accept(socket);
     else this.#acceptUnread(socket);
   };
+
+  /** Whether the application may have the socket too: it handed it over, or hears of connections. */
+  #isShared(socket: Duplex): boolean {
+    const { server } = socket as { server?: unknown };
+    return server !== this.#server || this.#server.listenerCount('connection') > 1 || socket.listenerCount('data') > 0;
+  }
 
   /** Tickets are made and opened without our being asked who for: not here. */
   #acceptUnread(socket: Duplex): void {

@@ -1,5 +1,6 @@
 /** Holds a connection until its ClientHello is complete, then gives every byte back to the socket. */
 
+import { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { Duplex } from 'node:stream';
 import { ClientHelloAssembler } from '../wire/client-hello.js';
@@ -85,7 +86,8 @@ export class HeldConnection {
   #assembler: ClientHelloAssembler | undefined;
   #state: 'reading' | 'held' | 'gone' = 'reading';
 
-  constructor(socket: Duplex, gate: HelloGate, deadline: number) {
+  /** @param shared whether the application has the socket too */
+  constructor(socket: Duplex, gate: HelloGate, deadline: number, shared: boolean) {
     this.socket = socket;
     this.deadline = deadline;
     this.#gate = gate;
@@ -96,8 +98,8 @@ export class HeldConnection {
     socket.on('close', onClose);
     // Otherwise an end closes the socket of itself.
     if (socket.allowHalfOpen) socket.on('end', onEnd);
-    // By then all listeners of `connection` have run, and no byte has come.
-    void soon.then(() => this.#lookForReader());
+    // By then the application has done with the socket what it does at once, and no byte has come.
+    if (shared) void soon.then(() => this.#lookForReader());
   }
 
   /** Whether a gate holds the socket or has held it: of a second one, the first's listeners would know nothing. */
@@ -131,6 +133,7 @@ export class HeldConnection {
   }
 
   read(): void {
+    if (this.#state !== 'reading') return;
     let chunk: Buffer | string | null = this.socket.read();
     while (chunk !== null) {
       // Made to give text after all: what is lost already cannot be given back.
@@ -163,7 +166,8 @@ export class HeldConnection {
   /** Bytes in the buffer also keep an end that follows them from being announced before Node has them. */
   #putBack(bytes: Buffer | undefined): void {
     this.#state = 'held';
-    this.socket.removeListener('readable', onReadable);
+    // Of a socket whose handle Node takes nothing more is heard; taking the listener off costs a tick.
+    if (!(this.socket instanceof Socket)) this.socket.removeListener('readable', onReadable);
     if (bytes !== undefined && bytes.length > 0 && !this.socket.readableEnded) this.socket.unshift(bytes);
   }
 
@@ -213,8 +217,8 @@ export class HelloGate {
     return this.#size;
   }
 
-  hold(socket: Duplex): void {
-    const held = new HeldConnection(socket, this, performance.now() + this.limits.timeout);
+  hold(socket: Duplex, shared: boolean): void {
+    const held = new HeldConnection(socket, this, performance.now() + this.limits.timeout, shared);
     held.older = this.#newest;
     if (this.#newest === undefined) this.#oldest = held;
     else this.#newest.newer = held;

@@ -62,6 +62,13 @@ describe('SessionIdContextGuard', () => {
     expect(new Set([context('a.test'), context('c.test'), context('A.test'), context('e.test')]).size).toBe(4);
   });
 
+  it('shares in whatever order names are listed, and however often in a group', () => {
+    const context = (...shareAcross: string[]) =>
+      new SessionIdContextGuard({ name: 'shop', shareAcross }).contextFor(policy('a.test')).toString('hex');
+    expect(context('b.test', 'a.test', 'b.test')).toBe(context('a.test', 'b.test'));
+    expect(context('a.test', 'c.test')).not.toBe(context('a.test', 'b.test'));
+  });
+
   it('takes one flat list as one group', () => {
     const guard = new SessionIdContextGuard({ name: 'shop', shareAcross: ['a.test', 'b.test'] });
     expect(guard.contextFor(policy('a.test'))).toEqual(guard.contextFor(policy('b.test')));
@@ -72,6 +79,20 @@ describe('SessionIdContextGuard', () => {
     const context = guard.contextFor(policy('a.test'));
     const id = Buffer.alloc(32, 7);
     expect(guard.keyFor(context, id)).toEqual(createHash('sha256').update(context).update(id).digest());
+  });
+
+  it('gives the contexts that it always gave, so that sessions in a store outlive an upgrade', () => {
+    const sha256 = (...parts: (string | Uint8Array)[]) => {
+      const hash = createHash('sha256');
+      for (const part of parts) hash.update(part);
+      return hash.digest();
+    };
+    const guard = new SessionIdContextGuard({ name: 'shop', shareAcross: ['c.test', 'b.test'] });
+    const beginning = [sha256('tls-resumption context v1\0shop'), Buffer.alloc(32), parameters];
+    expect(guard.contextFor(policy())).toEqual(sha256(...beginning, '\0'));
+    expect(guard.contextFor(policy('a.test'))).toEqual(sha256(...beginning, '\x01a.test'));
+    const group = sha256(JSON.stringify(['b.test', 'c.test']));
+    expect(guard.contextFor(policy('b.test'))).toEqual(sha256(...beginning, '\x02', group));
   });
 
   it('moves every context when rotated, to one that never was, and says so', () => {
@@ -95,7 +116,12 @@ describe('SessionIdContextGuard', () => {
     expect(guard.withinChainAge(0, 60_001)).toBe(false);
   });
 
+  it('takes a name of 32 bytes, the longest session ID context of OpenSSL', () => {
+    for (const name of ['x', 'ü'.repeat(16)]) expect(new SessionIdContextGuard({ name }).name).toBe(name);
+  });
+
   it.each([
+    [undefined, TypeError, '"name" expected a string, got undefined'],
     [{}, TypeError, '"name" expected a string, got undefined'],
     [{ name: '' }, RangeError, '"name" expected 1 to 32 bytes of UTF-8 without NUL, got a string of 0 characters'],
     [{ name: 'ü'.repeat(17) }, RangeError, '"name" expected 1 to 32 bytes'],
@@ -117,10 +143,24 @@ describe('SessionIdContextGuard', () => {
     expect(make).toThrow(message);
   });
 
-  it('refuses parameters that are not 32 bytes', () => {
+  it('refuses what is no policy, no key and no reason, each by its name', () => {
     const guard = new SessionIdContextGuard({ name: 'shop' });
-    expect(() => guard.contextFor({ servername: 'a', parameters: Buffer.alloc(31) })).toThrow(
-      '"parameters" expected 32 bytes, got Buffer of 31 bytes',
-    );
+    const context = Buffer.alloc(32);
+    const cases: [call: () => unknown, message: string][] = [
+      [() => guard.contextFor(undefined as never), '"connection" expected an object, got undefined'],
+      [() => guard.contextFor({ policy: null as never }), '"policy" expected an object, got null'],
+      [
+        () => guard.contextFor({ servername: 'a', parameters: Buffer.alloc(31) }),
+        '"parameters" expected 32 bytes, got Buffer of 31 bytes',
+      ],
+      [() => guard.contextFor({ servername: 1 as never, parameters }), '"servername" expected a string, got number 1'],
+      [() => guard.keyFor(Buffer.alloc(33), context), '"context" expected 32 bytes, got Buffer of 33 bytes'],
+      [() => guard.keyFor(context, 'id' as never), '"sessionId" expected a Uint8Array, got a string of 2 characters'],
+      [() => guard.keyFor(context, Buffer.alloc(65_536)), '"sessionId" expected 0 to 65535 bytes'],
+      [() => guard.rotate(undefined as never), '"reason" expected a string, got undefined'],
+      [() => guard.retire(parameters, undefined as never), '"reason" expected a string, got undefined'],
+      [() => guard.retire(Buffer.alloc(31), 'test'), '"parameters" expected 32 bytes, got Buffer of 31 bytes'],
+    ];
+    for (const [call, message] of cases) expect(call).toThrow(message);
   });
 });
