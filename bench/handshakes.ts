@@ -73,7 +73,7 @@ function planOf(quick: boolean): Plan {
   return {
     generations: env('GENERATIONS', quick ? 1 : 3),
     rounds: env('ROUNDS', quick ? 3 : 7),
-    warmUp: env('WARM_UP', quick ? 1 : 12),
+    warmUp: env('WARM_UP', quick ? 1 : 20),
     batch: quick ? 40 : 350,
     inTurn: quick ? 10 : 40,
   };

@@ -13,6 +13,7 @@ import * as tls from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { makeCertificate } from '../examples/support/certificates.js';
 import { type Effort, type Figure, figure, type Part } from './lib/figures.js';
+import { BUSY } from './lib/handshake-servers.js';
 import { progress, prove } from './lib/harness.js';
 
 type Version = 'TLSv1.2' | 'TLSv1.3';
@@ -145,7 +146,7 @@ class Engines {
 async function serve(setup: object, version: Version, variant: Variant) {
   const child = fork(fileURLToPath(new URL('lib/stores-server.js', import.meta.url)), {
     env: { ...process.env, BENCH_SETUP: JSON.stringify({ ...setup, ...variant, first: BATCH }) },
-    execArgv: [],
+    execArgv: BUSY,
   });
   const [{ port, atOnce }] = (await once(child, 'message')) as [{ port: number; atOnce: boolean }];
   const name = `${variant.store} ${variant.mode}`;

@@ -8,7 +8,6 @@
  * is done with it is done to a session of that version only.
  */
 
-import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ResumptionError } from '../errors.js';
 import { type LmdbFile, recordOf, type Table, type TableStatistics, type Tree } from './lmdb-file.js';
@@ -158,9 +157,9 @@ export class LmdbSessions {
     void table.put(placeKey(version, key), record.subarray(0, TIME_BYTES), 0);
   }
 
-  /** Milliseconds, and 11 random bits: in order in each process, and not the same in two but by chance. */
+  /** Milliseconds, and 11 random bits, no secret: in order in each process, and not the same in two but by chance. */
   #newVersion(): number {
-    const version = timeOf(this.#options.clock()) * 2048 + (randomBytes(2).readUInt16BE() & 2047);
+    const version = timeOf(this.#options.clock()) * 2048 + Math.floor(Math.random() * 2048);
     this.#lastVersion = Math.max(version, this.#lastVersion + 1);
     return this.#lastVersion;
   }
