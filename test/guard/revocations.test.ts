@@ -226,6 +226,29 @@ describe('the fact of a revocation', () => {
     expect(keyOfFactName(name)).toBe(`${kind}/${hash}`);
   });
 
+  it('has the name that it always had: hosts of two versions agree while a fleet is upgraded', () => {
+    const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
+    const state = new MemorySharedState();
+    const guard = newGuard({ state, shareAcross: ['c.test', 'b.test'] });
+    guard.revoke({ id: Buffer.from('id') });
+    guard.revoke({ peerFingerprint: FINGERPRINT });
+    guard.revoke({ servername: 'a.test' });
+    guard.revoke({ servername: 'b.test' });
+    guard.revoke({ connection: { servername: 'a.test', fullHandshakeTime: NOW } });
+    guard.revoke({ connection: { servername: undefined, fullHandshakeTime: NOW } });
+    const keys = [
+      `id/${sha256('tls-resumption revoked id v1\0id')}`,
+      `peer/${FINGERPRINT}`,
+      `name/${sha256('name\0a.test')}`,
+      `name/${sha256(`group\0${sha256('["b.test","c.test"]')}`)}`,
+      `chain/${sha256(`${NOW}\0name\0a.test`)}`,
+      `chain/${sha256(`${NOW}\0none`)}`,
+    ];
+    const prefix = `tls-resumption/${sha256('shop')}/`;
+    const names = ['epoch', ...keys.map((key) => `revoked/${key}`)].map((name) => prefix + name);
+    expect([...state.entries('').keys()].sort()).toEqual(names.sort());
+  });
+
   it('is not taken from any other name', () => {
     const names = [`${hash}`, `id/${hash}`, `xrevoked/id/${hash}`, `revoked/id/${hash}0`, `revoked/ids/${hash}`];
     for (const name of names) expect(keyOfFactName(name)).toBeUndefined();
