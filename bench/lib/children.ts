@@ -1,6 +1,12 @@
-/** Talk with child processes: a message for a message, and no wait for one that has ended. */
+/** Child processes: how they are started, a message for a message, and no wait for one that has ended. */
 
 import type { ChildProcess } from 'node:child_process';
+
+/**
+ * A process that waits for its turn has a collection made that one with work to do has not, and with it goes the code that
+ * was optimized for objects of which there are none at the moment.
+ */
+export const BUSY = ['--no-memory-reducer'];
 
 /** The next message of a child. */
 export function reply<T>(child: ChildProcess): Promise<T> {

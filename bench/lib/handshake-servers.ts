@@ -2,7 +2,7 @@
 
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { ask, leave, reply } from './children.js';
+import { ask, BUSY, leave, reply } from './children.js';
 
 /** PEM texts. With `ca` the server asks for client certificates. */
 export interface Site {
@@ -22,12 +22,6 @@ export interface BenchServer {
 
 /** The variants of `handshake-server.js`. */
 export type NodeKind = 'library' | 'bare' | 'tickets' | 'keys' | 'node';
-
-/**
- * A process that waits for its turn has a collection made that one with work to do has not, and with it goes the code that
- * was optimized for objects of which there are none at the moment.
- */
-export const BUSY = ['--no-memory-reducer'];
 
 export async function startNode(kind: NodeKind, site: Site): Promise<BenchServer> {
   const child = fork(fileURLToPath(new URL('handshake-server.js', import.meta.url)), {

@@ -32,11 +32,8 @@ const STORES = {
   },
 };
 /** The store alone finds the sessions; or it is written, and the cache in memory finds them. */
-const MODES = {
-  alone: SessionCacheMode.Server | SessionCacheMode.NoInternal,
-  behind: SessionCacheMode.Server,
-};
-MODES.hits = MODES.alone;
+const ALONE = SessionCacheMode.Server | SessionCacheMode.NoInternal;
+const MODES = { alone: ALONE, hits: ALONE, behind: SessionCacheMode.Server };
 /** Milliseconds: a busy machine makes no full handshakes. */
 const externalDeadline = { deadline: 10_000, writeDeadline: 10_000 };
 

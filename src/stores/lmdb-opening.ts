@@ -18,6 +18,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ResumptionError } from '../errors.js';
 import { lastTransaction } from './lmdb-check.js';
 
+/** What follows the file's name in the name of a sign; then the process's number. */
+const SIGN = '.opening-';
 /** Milliseconds without a transaction after which none is on its way, and how often that is looked for. */
 const QUIET = 15;
 const MAX_LOOKS = 40;
@@ -35,7 +37,7 @@ const PAUSE = 3;
  * @throws what `open` throws; ResumptionError ERR_STORE_TIMEOUT if others write all the time, which they should not
  */
 export function openInQuiet<T>(path: string, open: () => T, close: (opened: T) => void): T {
-  const sign = `${path}.opening-${process.pid}`;
+  const sign = `${path}${SIGN}${process.pid}`;
   try {
     for (let attempt = 0; attempt < MAX_TRIES; attempt++) {
       closeSync(openSync(sign, 'w', 0o600));
@@ -64,13 +66,13 @@ const atRest = new Map<string, bigint>();
 
 function isOpening(path: string): boolean {
   const folder = dirname(path);
-  const start = `${basename(path)}.opening-`;
+  const start = `${basename(path)}${SIGN}`;
   try {
-    // Looking through the directory costs more than the rest of a transaction; a sign that comes or goes changes it.
+    // Looking through the directory costs a good part of a transaction; a sign that comes or goes changes it.
     const { mtimeNs } = statSync(folder, { bigint: true });
     if (atRest.get(folder) === mtimeNs) return false;
     const now = BigInt(Date.now()) * 1_000_000n;
-    const signs = readdirSync(folder).filter((name) => name.includes('.opening-'));
+    const signs = readdirSync(folder).filter((name) => name.includes(SIGN));
     if (signs.length === 0 && now - mtimeNs > CLOCK_STEP) atRest.set(folder, mtimeNs);
     return signs.some((name) => name.startsWith(start) && isFresh(join(folder, name)));
   } catch {

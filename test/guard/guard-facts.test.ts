@@ -1,4 +1,3 @@
-import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import {
   DiagnosticsChannels,
   digestParameters,
@@ -8,6 +7,7 @@ import {
   type SessionIdContextGuardOptions,
 } from 'tls-resumption';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { hear } from '../support/diagnostics.js';
 import { ScriptedState } from './scripted-state.js';
 
 const P = digestParameters({});
@@ -35,13 +35,7 @@ function host(options: Partial<SessionIdContextGuardOptions> = {}): SessionIdCon
   return guard;
 }
 
-function listen(): RotatedMessage[] {
-  const heard: RotatedMessage[] = [];
-  const listener = (message: unknown) => heard.push(message as RotatedMessage);
-  subscribe(DiagnosticsChannels.Rotated, listener);
-  cleanups.push(() => unsubscribe(DiagnosticsChannels.Rotated, listener));
-  return heard;
-}
+const listen = () => hear<RotatedMessage>(DiagnosticsChannels.Rotated, cleanups);
 
 const context = (guard: SessionIdContextGuard, parameters = P): string =>
   guard.contextFor({ servername: 'a.test', parameters }).toString('hex');

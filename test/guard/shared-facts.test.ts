@@ -1,7 +1,7 @@
-import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { DiagnosticsChannels, MemorySharedState, type SharedState, type StoreErrorMessage } from 'tls-resumption';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type FactKeeper, SharedFacts } from '../../src/guard/shared-facts.js';
+import { hear } from '../support/diagnostics.js';
 
 type Operation = 'set' | 'setIfAbsent' | 'entries';
 
@@ -74,13 +74,7 @@ function follow(
 }
 
 /** What went wrong from now on. */
-function listen(): StoreErrorMessage[] {
-  const heard: StoreErrorMessage[] = [];
-  const listener = (message: unknown) => heard.push(message as StoreErrorMessage);
-  subscribe(DiagnosticsChannels.StoreError, listener);
-  ended.push(() => unsubscribe(DiagnosticsChannels.StoreError, listener));
-  return heard;
-}
+const listen = () => hear<StoreErrorMessage>(DiagnosticsChannels.StoreError, ended);
 
 /** Turns in which promises settle. */
 async function turns(): Promise<void> {

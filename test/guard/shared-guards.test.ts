@@ -1,4 +1,3 @@
-import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import fc from 'fast-check';
 import {
   DiagnosticsChannels,
@@ -10,6 +9,7 @@ import {
   type SharedState,
 } from 'tls-resumption';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { hear } from '../support/diagnostics.js';
 import { ScriptedState, WAYS, type Way } from './scripted-state.js';
 
 const P = digestParameters({});
@@ -52,13 +52,7 @@ const context = (guard: SessionIdContextGuard, parameters = P): string =>
 const refusal = (guard: SessionIdContextGuard, fullHandshakeTime = Date.now()): string | undefined =>
   guard.refusalOf('a.test', { id: Buffer.alloc(32), fullHandshakeTime, peerCertificate: undefined });
 
-function listen<T>(channel: string): T[] {
-  const heard: T[] = [];
-  const listener = (message: unknown) => heard.push(message as T);
-  subscribe(channel, listener);
-  cleanups.push(() => unsubscribe(channel, listener));
-  return heard;
-}
+const listen = <T>(channel: string) => hear<T>(channel, cleanups);
 
 describe('guards that share a state', () => {
   it('agree from the beginning, also one that comes later, and not with those of another name or without a state', () => {

@@ -19,6 +19,7 @@ import { type IssuedCertificate, makeCertificate } from '../../examples/support/
 import { whyNotTaken } from '../../src/server/not-taken.js';
 import { ScriptedState } from '../guard/scripted-state.js';
 import { MemoryStore } from '../stores/memory-store.js';
+import { hear } from '../support/diagnostics.js';
 import { P256, pskOf, RAW_CIPHER, RawClient13 } from '../support/raw-clients.js';
 import { comeBack, only, underName, VERSIONS, visit } from '../support/visits.js';
 import { afterwards, CELLS, type Fleet, startHost } from './guarded-server.js';
@@ -33,13 +34,7 @@ afterEach(() => {
   for (const each of unlisten.splice(0)) each();
 });
 
-function listen<T>(channel: string): T[] {
-  const heard: T[] = [];
-  const listener = (message: unknown) => heard.push(message as T);
-  subscribe(channel, listener);
-  unlisten.push(() => unsubscribe(channel, listener));
-  return heard;
-}
+const listen = <T>(channel: string) => hear<T>(channel, unlisten);
 
 const guardOf = (): SessionIdContextGuard => new SessionIdContextGuard({ name: 'shop' });
 const options = (): tls.TlsOptions => ({ key: certificate.key, cert: certificate.cert });
