@@ -1,7 +1,7 @@
 /** What a handshake costs the server and how long it takes: full, resumed by Node alone, by the library and by nginx. */
 
 import { type KeyType, makeCertificate } from '../examples/support/certificates.js';
-import { type Effort, type Figure, figure, type Part } from './lib/figures.js';
+import { cost, type Effort, type Figure, figure, type Part } from './lib/figures.js';
 import { type BenchServer, type NodeKind, type Site, startNode } from './lib/handshake-servers.js';
 import { median, progress, prove } from './lib/harness.js';
 import { type NginxKind, nginxVersion, startNginx } from './lib/nginx.js';
@@ -153,8 +153,10 @@ async function measure(scene: Scene, plan: Plan): Promise<Figure[]> {
         samples: of(to),
         ...(quantity === 'cpu' && to === target?.to && { atMost: target.atMost }),
       }));
-      const what = quantity === 'cpu' ? 'server CPU' : 'handshake time';
-      return figure({ group: groupOf(scene), quantity: what, name, unit: 'µs' }, of(name), ratios);
+      const what = { group: groupOf(scene), name, unit: 'µs' };
+      return quantity === 'cpu'
+        ? cost({ ...what, quantity: 'server CPU' }, of(name), ratios)
+        : figure({ ...what, quantity: 'handshake time' }, of(name), ratios);
     });
   });
 }

@@ -6,8 +6,8 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { makeCertificate } from '../examples/support/certificates.js';
-import { ask, leave, reply } from './lib/children.js';
-import { type Effort, type Figure, figure, type Part } from './lib/figures.js';
+import { ask, BUSY, leave, reply } from './lib/children.js';
+import { cost, type Effort, type Figure, figure, type Part } from './lib/figures.js';
 import { progress, prove } from './lib/harness.js';
 import type { Version, VisitorOptions } from './lib/visitors.js';
 
@@ -40,7 +40,7 @@ async function start(workers: number, folder: string, version: Version, visits: 
   const path = join(folder, `${version}-${workers}`);
   const primary = fork(fileURLToPath(new URL('lib/cluster-server.js', import.meta.url)), {
     env: { ...process.env, BENCH_SETUP: JSON.stringify({ key, cert, path, workers }) },
-    execArgv: [],
+    execArgv: BUSY,
   });
   const { port } = await reply<{ port: number }>(primary);
   const clients = await Promise.all(
@@ -103,7 +103,7 @@ async function measure(version: Version, { visits, rounds, warmUp }: Plan): Prom
     const what = { group: GROUP, name, at: workers };
     return [
       figure({ ...what, quantity: 'resumed handshakes', unit: 'a second' }, of(workers).rate, one('rate')),
-      figure({ ...what, quantity: 'server CPU', unit: 'µs' }, of(workers).cpu, one('cpu')),
+      cost({ ...what, quantity: 'server CPU', unit: 'µs' }, of(workers).cpu, one('cpu')),
     ];
   });
 }

@@ -13,7 +13,7 @@ import * as tls from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { makeCertificate } from '../examples/support/certificates.js';
 import { BUSY } from './lib/children.js';
-import { type Effort, type Figure, figure, type Part } from './lib/figures.js';
+import { cost, type Effort, type Figure, type Part } from './lib/figures.js';
 import { progress, prove } from './lib/harness.js';
 
 type Version = 'TLSv1.2' | 'TLSv1.3';
@@ -213,7 +213,7 @@ async function measure(version: Version, engines: Engines, setup: object, quick:
   return variants.map((variant, i) => {
     const what = { group: version.replace('v', ' '), quantity: 'server CPU', name: shortName(variant), unit: 'µs' };
     const limit = variant.target === undefined ? {} : { atMost: variant.target };
-    return figure(what, costs[i] as number[], [{ to: MEMORY.store, samples: memory, ...limit }]);
+    return cost(what, costs[i] as number[], [{ to: MEMORY.store, samples: memory, ...limit }]);
   });
 }
 

@@ -1,12 +1,12 @@
 /** What benchmarks give: plain values, which know nothing of tables and charts. `docs/benchmarks.json` holds them as they are. */
 
-import { median, quantile } from './harness.js';
+import { mean, median, quantile } from './harness.js';
 
 /** A figure held against another of the same run. */
 export interface Ratio {
   /** The name of the other figure, in the same group unless it says otherwise. */
   readonly to: string;
-  /** The median of what the rounds say. */
+  /** The median of what the rounds say; of a {@link cost}, of all of it to all of the other. */
   readonly value: number;
   /** The quartiles of what the rounds say. */
   readonly spread?: readonly [low: number, high: number];
@@ -25,7 +25,7 @@ export interface Figure {
   /** The number that it was measured at, for what is measured at several: sessions, processes. */
   readonly at?: number;
   readonly unit: string;
-  /** The median of the samples. */
+  /** The median of the samples; of a {@link cost} their mean. */
   readonly value: number;
   readonly samples: readonly number[];
   /** What the value must not exceed. */
@@ -57,26 +57,58 @@ export interface Against {
 /** Five significant digits: more is noise, in a file that people read. */
 const rounded = (value: number): number => Number(value.toPrecision(5));
 
-/** Samples that were taken in turns are compared round by round: what slowed the machine for a while slowed both. */
-function ratio(samples: readonly number[], { to, samples: others, atMost, atLeast }: Against): Ratio {
-  const limits = { ...(atMost !== undefined && { atMost }), ...(atLeast !== undefined && { atLeast }) };
-  if (samples.length !== others.length) return { to, value: rounded(median(samples) / median(others)), ...limits };
-  const rounds = samples.map((value, i) => value / (others[i] as number));
-  const spread = [rounded(quantile(rounds, 0.25)), rounded(quantile(rounds, 0.75))] as const;
-  return { to, value: rounded(median(rounds)), ...(rounds.length > 2 && { spread }), ...limits };
+type What = Pick<Figure, 'group' | 'quantity' | 'name' | 'at' | 'unit' | 'atMost'>;
+
+/** How many samples become one value, and two lists of them a ratio. */
+interface Method {
+  readonly average: (samples: readonly number[]) => number;
+  readonly compare: (samples: readonly number[], others: readonly number[]) => number;
 }
 
-export function figure(
-  what: Pick<Figure, 'group' | 'quantity' | 'name' | 'at' | 'unit' | 'atMost'>,
-  samples: readonly number[],
-  against: readonly Against[] = [],
-): Figure {
+const roundsOf = (samples: readonly number[], others: readonly number[]): number[] =>
+  samples.map((value, i) => value / (others[i] as number));
+
+/** Samples that were taken in turns are compared round by round: what slowed the machine for a while slowed both. */
+const MEDIANS: Method = {
+  average: median,
+  compare: (samples, others) =>
+    samples.length === others.length ? median(roundsOf(samples, others)) : median(samples) / median(others),
+};
+
+const MEANS: Method = { average: mean, compare: (samples, others) => mean(samples) / mean(others) };
+
+function ratio(samples: readonly number[], against: Against, { compare }: Method): Ratio {
+  const { to, samples: others, atMost, atLeast } = against;
+  const rounds = samples.length === others.length ? roundsOf(samples, others) : [];
+  const spread = [rounded(quantile(rounds, 0.25)), rounded(quantile(rounds, 0.75))] as const;
+  return {
+    to,
+    value: rounded(compare(samples, others)),
+    ...(rounds.length > 2 && { spread }),
+    ...(atMost !== undefined && { atMost }),
+    ...(atLeast !== undefined && { atLeast }),
+  };
+}
+
+function made(what: What, samples: readonly number[], against: readonly Against[], method: Method): Figure {
   return {
     ...what,
-    value: rounded(median(samples)),
+    value: rounded(method.average(samples)),
     samples: samples.map(rounded),
-    ratios: against.filter(({ to }) => to !== what.name).map((other) => ratio(samples, other)),
+    ratios: against.filter(({ to }) => to !== what.name).map((other) => ratio(samples, other, method)),
   };
+}
+
+export function figure(what: What, samples: readonly number[], against: readonly Against[] = []): Figure {
+  return made(what, samples, against, MEDIANS);
+}
+
+/**
+ * What is spent, as processor time: all of it counts. A collection falls into one round and not into another, and the
+ * median of the rounds says by chance how many of them were paid for.
+ */
+export function cost(what: What, samples: readonly number[], against: readonly Against[] = []): Figure {
+  return made(what, samples, against, MEANS);
 }
 
 /** Whether a figure or a ratio keeps to its limits; `undefined` when it has none. */

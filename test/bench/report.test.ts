@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Figure, figure, isMet } from '../../bench/lib/figures.js';
+import { cost, type Figure, figure, isMet } from '../../bench/lib/figures.js';
 import { bars, lines } from '../../bench/report/charts.js';
 import { readResults, writeResults } from '../../bench/report/folder.js';
 import { page } from '../../bench/report/markdown.js';
@@ -61,6 +61,17 @@ describe('a figure', () => {
 
   it('is held against medians when the rounds are not the same', () => {
     expect(FIGURES[2]?.ratios[0]).toEqual({ to: 'Node: full', value: 3.871, atMost: 2 });
+  });
+
+  it('is the mean of its samples where they are what was spent, and its ratio that of the means', () => {
+    const full = { to: 'Node: full', samples: [100, 200, 600], atMost: 1.05 };
+    const what = { group: 'TLS 1.3', quantity: 'server CPU', name: 'ours', unit: 'µs' };
+    expect(cost(what, [110, 220, 300], [full])).toEqual({
+      ...what,
+      value: 210,
+      samples: [110, 220, 300],
+      ratios: [{ to: 'Node: full', value: 0.7, spread: [0.5, 1.1], atMost: 1.05 }],
+    });
   });
 
   it('is not held against itself', () => {
