@@ -8,6 +8,7 @@ import { inspect } from 'node:util';
 import { requireBytes, requireFunction, requireInteger, requireNumber, requireObject } from '../arguments.js';
 import type { SessionEntry } from '../stores/session-envelope.js';
 import { isPromise, type MaybePromise } from '../stores/session-store.js';
+import { MAX_TICKET_LIFETIME } from '../wire/ticket-lifetime.js';
 import { tellFlushed, tellStored } from './cache-events.js';
 import { ExternalSessions, externalKey, sessionOf } from './external-sessions.js';
 import { type Flight, Flights, type Loan } from './flights.js';
@@ -84,7 +85,7 @@ export class SessionCache {
     this.#mode = requireMode(mode);
     this.#maxSessions = requireInteger('maxSessions', maxSessions, 1, 2 ** 24);
     this.#maxBytes = requireInteger('maxBytes', maxBytes, 1, 2 ** 40, 'bytes');
-    this.#timeout = requireInteger('timeout', timeout, 1, 604_800, 'seconds');
+    this.#timeout = requireInteger('timeout', timeout, 1, MAX_TICKET_LIFETIME, 'seconds');
     this.#clock = requireFunction('clock', clock);
     if (external !== undefined) {
       this.#external = new ExternalSessions(external, clock, this.#counters, externalDeadline);

@@ -2,6 +2,7 @@
 
 import type { ResumptionWay } from '../server/connection.js';
 import type { TlsVersion } from '../testing/visit-options.js';
+import { MAX_TICKET_LIFETIME } from '../wire/ticket-lifetime.js';
 
 /** A client of one kind. One without tickets is left with session IDs. */
 export interface Lane {
@@ -85,9 +86,6 @@ export interface ProbeReport {
   readonly findings: readonly Finding[];
 }
 
-/** RFC 8446 §4.6.1. */
-const MAX_LIFETIME = 604_800;
-
 /** The ways that work, version by version. */
 export function waysOf(lanes: readonly LaneReport[]): ProbeReport['ways'] {
   const ways: Partial<Record<TlsVersion, ResumptionWay[]>> = {};
@@ -168,7 +166,7 @@ function returnFaults(lane: LaneReport): Fault[] {
     const text = `${resumed} of ${returns} returns resumed: several servers behind one address that share no keys or cache?`;
     faults.push({ severity: 'warning', code: 'RETURNS_DIFFER', text, lane });
   }
-  if (ticketLifetime > MAX_LIFETIME) {
+  if (ticketLifetime > MAX_TICKET_LIFETIME) {
     const text = `tickets are said to be good for ${ticketLifetime} s: 7 days are the most (RFC 8446 §4.6.1)`;
     faults.push({ severity: 'warning', code: 'LIFETIME_TOO_LONG', text, lane });
   }

@@ -4,12 +4,11 @@ import { X509Certificate } from 'node:crypto';
 import { connect, type TLSSocket } from 'node:tls';
 import type { SessionCache } from '../cache/session-cache.js';
 import { decodeSslSession, type SslSession } from '../wire/ssl-session.js';
+import { MAX_TICKET_LIFETIME } from '../wire/ticket-lifetime.js';
 import type { ClientTlsOptions } from './client-policy.js';
 import type { Offer, SessionShelf } from './session-shelf.js';
 
 const TLS13 = 0x0304;
-/** Seconds: RFC 8446 §4.6.1. */
-export const MAX_TICKET_LIFETIME = 604_800;
 /** Seconds that a TLS 1.2 session lives whose server does not say: RFC 5246 §F.1.4. */
 const DEFAULT_LIFETIME = 86_400;
 

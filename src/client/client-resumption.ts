@@ -11,7 +11,8 @@ import { requireFunction, requireInteger, requireObject, wrongType } from '../ar
 import { SessionCache } from '../cache/session-cache.js';
 import { SessionCacheMode } from '../cache/session-cache-mode.js';
 import { isPromise, type MaybePromise } from '../stores/session-store.js';
-import { type ClientSessions, connectWith, MAX_TICKET_LIFETIME } from './client-connection.js';
+import { MAX_TICKET_LIFETIME } from '../wire/ticket-lifetime.js';
+import { type ClientSessions, connectWith } from './client-connection.js';
 import { type ClientTlsOptions, clientPolicy } from './client-policy.js';
 import { type ClientReloadReport, RELOAD, type Reloadable } from './client-reload.js';
 import { type Dialing, dial, type Opened } from './dial.js';

@@ -17,6 +17,7 @@ import {
 } from '../arguments.js';
 import type { MaybePromise } from '../stores/session-store.js';
 import type { SharedState } from '../stores/shared-state.js';
+import { MAX_TICKET_LIFETIME } from '../wire/ticket-lifetime.js';
 import { GuardFacts } from './guard-facts.js';
 import { keyOfRevocation, type RevocableConnection, type Revocation, type ShownSession } from './revocations.js';
 
@@ -26,8 +27,6 @@ export type { RevocableConnection, Revocation };
 const MAX_SESSION_ID_CONTEXT_LENGTH = 32;
 
 const DEFAULT_MAX_CHAIN_AGE = 24 * 60 * 60;
-/** RFC 8446 §4.6.1, in seconds. */
-const SEVEN_DAYS = 7 * 24 * 60 * 60;
 const DIGEST_LENGTH = 32;
 const MAX_SESSION_ID = 65_535;
 const DEFAULT_INTERVAL = 1;
@@ -141,7 +140,7 @@ export class SessionIdContextGuard {
       'maxChainAge',
       options.maxChainAge ?? DEFAULT_MAX_CHAIN_AGE,
       1,
-      SEVEN_DAYS,
+      MAX_TICKET_LIFETIME,
       'seconds',
     );
     this.#groups = nameGroups(options.shareAcross);

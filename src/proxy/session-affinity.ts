@@ -20,6 +20,7 @@ import { DeadlineStore } from '../stores/deadline-store.js';
 import { isPromise, type MaybePromise, requireSessionStore, type SessionStore } from '../stores/session-store.js';
 import type { ClientHello } from '../wire/client-hello.js';
 import { ServerFlight } from '../wire/server-flight.js';
+import { MAX_TICKET_LIFETIME } from '../wire/ticket-lifetime.js';
 import type { AffinityBackend, AffinityChoice, FlightObserver } from './affinity-backend.js';
 import { AffinityTable } from './affinity-table.js';
 import { type Forwarded, type ForwardOptions, forward } from './forward.js';
@@ -113,7 +114,7 @@ export class SessionAffinity<B extends AffinityBackend> {
     requireObject('options', options);
     const { maxEntries = 100_000, timeout = 7200, store, name = '', clock = () => performance.now() } = options;
     this.#backends = byName(options.backends);
-    this.#timeout = requireInteger('timeout', timeout, 1, 604_800, 'seconds');
+    this.#timeout = requireInteger('timeout', timeout, 1, MAX_TICKET_LIFETIME, 'seconds');
     requireInteger('maxEntries', maxEntries, 1, 16_000_000);
     if (store !== undefined) {
       requireSessionStore('store', store);

@@ -25,9 +25,6 @@ export interface SecuredTlsOptions {
 /** Answers a server name with a context (Node's `SNICallback`). */
 export type ServerNameCallback = NonNullable<tls.TlsOptions['SNICallback']>;
 
-/** Seconds; RFC 8446 §4.6.1. */
-export const MAX_SESSION_TIMEOUT = 604_800;
-
 const DEFAULT_HANDSHAKE_TIMEOUT = 120_000;
 
 /** What a server's or a context's settings say once Node's defaults are filled in. */

@@ -12,6 +12,7 @@ import { ResumptionError } from '../errors.js';
 import { SessionIdContextGuard } from '../guard/session-id-context-guard.js';
 import { isPromise, type MaybePromise } from '../stores/session-store.js';
 import { TicketKeyRing } from '../tickets/ticket-key-ring.js';
+import { MAX_TICKET_LIFETIME } from '../wire/ticket-lifetime.js';
 import { ATTACHED } from './attached-mark.js';
 import { Attachment } from './attachment.js';
 import { connectionOf, type ResumptionConnection } from './connection.js';
@@ -21,7 +22,6 @@ import { checkedReload, notAttached, type ReloadOptions, type ReloadReport } fro
 import {
   fixedOptionsOf,
   handshakeTimeoutOf,
-  MAX_SESSION_TIMEOUT,
   resumable,
   type SecureDefaults,
   type SecuredOptions,
@@ -332,9 +332,9 @@ export class ServerResumption {
   #defaults(): SecureDefaults {
     const { guard, tickets } = this;
     const common = { guardName: guard.name, renegotiation: this.#renegotiation, tickets: tickets !== undefined };
-    if (tickets === undefined) return { ...common, timeout: this.cache.timeout, maxTimeout: MAX_SESSION_TIMEOUT };
+    if (tickets === undefined) return { ...common, timeout: this.cache.timeout, maxTimeout: MAX_TICKET_LIFETIME };
     // A ticket must not outlive its key, nor the chain that it belongs to: OpenSSL renews it with the time it has.
-    const maxTimeout = Math.floor(Math.min(tickets.lifetime, guard.maxChainAge, MAX_SESSION_TIMEOUT));
+    const maxTimeout = Math.floor(Math.min(tickets.lifetime, guard.maxChainAge, MAX_TICKET_LIFETIME));
     return { ...common, timeout: maxTimeout, maxTimeout };
   }
 

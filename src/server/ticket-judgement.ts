@@ -1,9 +1,8 @@
 /** A ticket that a client shows, and whether it may be opened. */
 
 import type { NotResumedReason } from '../guard/resumption-rules.js';
+import { PART_BYTES } from './ticket-key-callback.js';
 
-/** Bytes of a key's name, and of an initialization vector. */
-export const PART_BYTES = 16;
 /** Key name and initialization vector: what a ticket shows in clear (RFC 5077 §4). */
 export const CLEAR_BYTES = 2 * PART_BYTES;
 

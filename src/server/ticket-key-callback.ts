@@ -33,7 +33,8 @@ const UNKNOWN = 0;
 const GOOD = 1;
 const RENEW = 2;
 
-const PART_BYTES = 16;
+/** Bytes of a key's name, of each of its keys, and of an initialization vector. */
+export const PART_BYTES = 16;
 
 /** Of the keys that the callback takes: AES-128 and an HMAC key of 16 bytes, with their name. */
 export const NODE_KEY_BYTES = 3 * PART_BYTES;

@@ -13,10 +13,11 @@ import type { ClientHelloView } from '../wire/client-hello-view.js';
 import type { ContextRegistry } from './context-registry.js';
 import * as node from './node-tls-server.js';
 import { type SecureSettings, settingsOf } from './secure-options.js';
-import { CLEAR_BYTES, judgementOf, PART_BYTES, refuse, type TicketJudgement } from './ticket-judgement.js';
+import { CLEAR_BYTES, judgementOf, refuse, type TicketJudgement } from './ticket-judgement.js';
 import {
   answerTicketKeys,
   NODE_KEY_BYTES,
+  PART_BYTES,
   requireNodeKeys,
   setTicketKeyCallback,
   type TicketKeySource,

@@ -16,6 +16,7 @@ import {
 } from '../arguments.js';
 import type { ResumptionError } from '../errors.js';
 import type { TicketSealer } from '../tickets/ticket-sealer.js';
+import { MAX_TICKET_LIFETIME } from '../wire/ticket-lifetime.js';
 import { LmdbFile, type ReportFault, reportTo } from './lmdb-file.js';
 import { LmdbSessions, type SessionsOptions } from './lmdb-sessions.js';
 import { LmdbWrites, type Write } from './lmdb-writes.js';
@@ -229,7 +230,7 @@ class Store implements LmdbStore {
   set(key: Uint8Array, session: Uint8Array, timeout: number): Promise<void> {
     requireKey(key);
     requireBytes('session', session, 1, Number.MAX_SAFE_INTEGER);
-    requireNumber('timeout', timeout, 1, 604_800, 'seconds');
+    requireNumber('timeout', timeout, 1, MAX_TICKET_LIFETIME, 'seconds');
     if (session.length <= this.#maxSession) {
       return this.#write({ key: Buffer.from(key), record: this.#sessions.encode(session, timeout) });
     }

@@ -4,11 +4,12 @@
  */
 
 import { ResumptionError } from '../errors.js';
+import { MAX_TICKET_LIFETIME } from '../wire/ticket-lifetime.js';
 import { type BoundedCalls, FULL, OPEN } from './bounded-calls.js';
 import { isPromise, type MaybePromise, type SessionStore } from './session-store.js';
 
-/** RFC 8446 §4.6.1: no session lives longer, so what was to be deleted then is over. */
-const LONGEST_LIFE = 604_800_000;
+/** Milliseconds: no session lives longer, so what was to be deleted then is over. */
+const LONGEST_LIFE = MAX_TICKET_LIFETIME * 1000;
 /** Deletions that are made again at a time. */
 const RETRIES = 16;
 

@@ -2,12 +2,11 @@
 
 import { outOfRange, requireFunction, requireInteger, requireNumber, requireObject, wrongType } from '../arguments.js';
 import type { MaybePromise } from '../stores/session-store.js';
+import { MAX_TICKET_LIFETIME } from '../wire/ticket-lifetime.js';
 import { LAYOUTS, type TicketKeyFormat } from './key-format-layouts.js';
 import { MAX_KEYS } from './key-set.js';
 import type { TicketKeyInput } from './ticket-key.js';
 
-/** RFC 8446 §4.6.1, in seconds. */
-const SEVEN_DAYS = 604_800;
 const ONE_DAY = 86_400;
 const SHORTEST = 0.01;
 
@@ -84,7 +83,7 @@ export function requireRingOptions(options: TicketKeyRingOptions): RingSettings 
   requireObject('options', options);
   const { lifetime = 7200, maxSeals = 2 ** 30, clock = Date.now } = options;
   return {
-    lifetime: requireNumber('lifetime', lifetime, 1, SEVEN_DAYS, 'seconds') * 1000,
+    lifetime: requireNumber('lifetime', lifetime, 1, MAX_TICKET_LIFETIME, 'seconds') * 1000,
     maxSeals: requireInteger('maxSeals', maxSeals, 1, 2 ** 32),
     clock: requireFunction('clock', clock),
   };
@@ -118,7 +117,7 @@ export function requirePollInterval(pollInterval: unknown = 1): number {
  * @returns milliseconds
  */
 export function requireInterval(interval: unknown, open: number): number {
-  const seconds = requireNumber('interval', interval, SHORTEST, SEVEN_DAYS, 'seconds');
+  const seconds = requireNumber('interval', interval, SHORTEST, MAX_TICKET_LIFETIME, 'seconds');
   const least = Math.ceil(open / (MAX_KEYS - 3)) / 1000;
   if (seconds < least) {
     throw outOfRange('interval', `at least ${least} seconds, so that ${MAX_KEYS} keys are enough`, interval);

@@ -1,6 +1,5 @@
 /** Two hosts with nothing in common but a Redis: one is reloaded, and then the Redis is stopped. */
 
-import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { SessionCache } from '../../src/cache/session-cache.js';
 import { DiagnosticsChannels, type RotatedMessage } from '../../src/diagnostics.js';
@@ -8,6 +7,7 @@ import { SessionIdContextGuard } from '../../src/guard/session-id-context-guard.
 import { redisSharedState, redisStore } from '../../src/stores/redis.js';
 import type { SharedState } from '../../src/stores/shared-state.js';
 import { CLIENTS, type ClientKind } from '../stores/redis-clients.js';
+import { hear } from '../support/diagnostics.js';
 import { describeRedis, type RedisServer, type StoreServers, storeServers, until } from '../support/store-servers.js';
 import { VERSIONS, type Visit } from '../support/visits.js';
 import { type Certificates, certificates, type Reloadable, startReloadable, stopAll } from './fixtures/reloading.js';
@@ -65,10 +65,7 @@ describeRedis('two hosts over one Redis', () => {
       const [a, b] = [await sessionOf(here, 'a.test'), await sessionOf(here, 'b.test')];
       expect((await there.come(version, 'a.test', a)).resumed).toBe(true);
 
-      const rotated: RotatedMessage[] = [];
-      const listener = (message: unknown): void => void rotated.push(message as RotatedMessage);
-      subscribe(DiagnosticsChannels.Rotated, listener);
-      cleanups.push(() => unsubscribe(DiagnosticsChannels.Rotated, listener));
+      const rotated = hear<RotatedMessage>(DiagnosticsChannels.Rotated, cleanups);
       const { renewed } = all;
       await here.resumption.reload(here.server, { options: { key: renewed.key, cert: renewed.cert } });
       const heard = async (): Promise<void> =>
