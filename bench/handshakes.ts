@@ -71,8 +71,8 @@ interface Plan {
 function planOf(quick: boolean): Plan {
   const env = (name: string, value: number): number => Number(process.env[`BENCH_${name}`] ?? value);
   return {
-    generations: env('GENERATIONS', quick ? 1 : 3),
-    rounds: env('ROUNDS', quick ? 3 : 7),
+    generations: env('GENERATIONS', quick ? 1 : 2),
+    rounds: env('ROUNDS', quick ? 3 : 16),
     warmUp: env('WARM_UP', quick ? 1 : 20),
     batch: quick ? 40 : 350,
     inTurn: quick ? 10 : 40,
