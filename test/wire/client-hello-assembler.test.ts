@@ -21,7 +21,8 @@ function pushAll(assembler: ClientHelloAssembler, chunks: Iterable<Buffer>): Cli
   return state;
 }
 
-const byteByByte = (bytes: Buffer): Buffer[] => cutAt(bytes, [...bytes.keys()]);
+const byteCuts = (length: number): number[] => Array.from({ length }, (_, i) => i);
+const byteByByte = (bytes: Buffer): Buffer[] => cutAt(bytes, byteCuts(bytes.length));
 
 describe('a hello in one record', () => {
   it.each(capturedHellos)('of $client, in one chunk, is not copied', ({ bytes }) => {
@@ -41,6 +42,28 @@ describe('a hello in one record', () => {
       expect(assembler.push(bytes.subarray(at))).toBe('complete');
       expect(assembler.message).toEqual(message);
       expect(assembler.handedOn()).toEqual(bytes);
+    }
+  });
+
+  it('is not copied for an empty chunk after it', () => {
+    const bytes = record(message);
+    const assembler = new ClientHelloAssembler();
+    assembler.push(bytes);
+    expect(assembler.push(Buffer.alloc(0))).toBe('complete');
+    expect(assembler.handedOn()).toBe(bytes);
+  });
+
+  it('may have any minor version (RFC 8446 §5.1: it is to be ignored), and a body of no bytes', () => {
+    for (const version of [0x0300, 0x0303, 0x0341, 0x03ff]) {
+      const assembler = new ClientHelloAssembler();
+      expect(assembler.push(record(message, version))).toBe('complete');
+      expect(assembler.message).toEqual(message);
+    }
+    const empty = Buffer.from('01000000', 'hex');
+    for (const bytes of [record(empty), record(Buffer.concat([empty, after]))]) {
+      const assembler = new ClientHelloAssembler();
+      expect(assembler.push(bytes)).toBe('complete');
+      expect(assembler.message).toEqual(empty);
     }
   });
 
@@ -213,9 +236,12 @@ describe('limits', () => {
     expect(assembler.handedOn()).toEqual(sent);
   });
 
-  it('copies each byte a bounded number of times, and holds no more than was received', () => {
+  it.each([
+    ['once, its length known, in one record', record(helloOf(16_384)), 1.1],
+    ['a bounded number of times, in records of a byte each', toRecords(helloOf(4_001), byteCuts(4_001)), 3],
+  ])('copies each byte of a hello %s, and holds no more than was received', (_, sent, times) => {
     let copied = 0;
-    const bytes = byteByByte(record(helloOf(16_384)));
+    const bytes = byteByByte(sent);
     const { copy } = Buffer.prototype;
     const assembler = new ClientHelloAssembler();
     Buffer.prototype.copy = function (this: Buffer, ...args: Parameters<Buffer['copy']>) {
@@ -232,11 +258,12 @@ describe('limits', () => {
       Buffer.prototype.copy = copy;
     }
     expect(assembler.state).toBe('complete');
-    expect(copied).toBeLessThan(3 * 16_389);
+    expect(copied).toBeLessThan(times * sent.length);
   });
 
   it.each([0, 3, 16_385, 1.5, Number.NaN])('refuses a maxBytes of %s', (maxBytes) => {
     expect(() => new ClientHelloAssembler(maxBytes)).toThrow(RangeError);
+    expect(() => new ClientHelloAssembler(maxBytes)).toThrow(/maxBytes.*bytes/);
   });
 
   it('refuses a maxBytes that is no number', () => {

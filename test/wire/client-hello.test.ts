@@ -222,6 +222,16 @@ describe('a built hello', () => {
 });
 
 describe('a malformed hello is undefined', () => {
+  /** The length of the extensions, off by so much: one of 6 bytes and one of 4. */
+  function withExtensionsLength(off: number): Buffer {
+    const bytes = buildHello({
+      extraExtensions: [{ type: 0x1234, data: Buffer.alloc(2) }],
+      extendedMasterSecret: true,
+    });
+    bytes.writeUInt16BE(10 + off, bytes.length - 12);
+    return bytes;
+  }
+
   const cases: Record<string, Uint8Array> = {
     empty: Buffer.alloc(0),
     'an HTTP request': Buffer.from('GET / HTTP/1.1\r\n\r\n'),
@@ -241,6 +251,18 @@ describe('a malformed hello is undefined', () => {
     'no groups': buildHello({ supportedGroups: [] }),
     'no psk_key_exchange_modes': buildHello({ pskKeyExchangeModes: [] }),
     'no identities': buildHello({ pskIdentities: [] }),
+    'a session ID that ends past the message': Buffer.concat([
+      Buffer.from('010000270303', 'hex'),
+      Buffer.alloc(32),
+      Buffer.from('20'.padEnd(10, '0'), 'hex'),
+    ]),
+    'compression methods that end past the message': Buffer.concat([
+      Buffer.from('0100002a0303', 'hex'),
+      Buffer.alloc(33),
+      Buffer.from('000213010900aa', 'hex'),
+    ]),
+    'extensions longer than the message': withExtensionsLength(1),
+    'an extension after the list of them': withExtensionsLength(-4),
     'an empty identity': buildHello({ pskIdentities: [{ identity: Buffer.alloc(0) }] }),
     'a record of another version': Buffer.concat([Buffer.from([0x16, 2]), record(buildHello()).subarray(2)]),
     'an empty record first': Buffer.concat([record(Buffer.alloc(0)), record(buildHello())]),
@@ -259,6 +281,28 @@ describe('a malformed hello is undefined', () => {
     'an empty server_name, as a server sends it': [extension(0)],
     'a byte after the name list': [extension(0, vector(2, uint(1, 0), vector(2, Buffer.from('a'))), uint(1, 0))],
     'an unknown extension twice': [extension(0x1234), extension(0x1234)],
+    'an extension that ends past the list': [Buffer.concat([uint(2, 0x1234), uint(2, 5), Buffer.alloc(4)])],
+    'half the header of an extension': [Buffer.from([0x12, 0x34])],
+    'a name list that ends before its extension': [extension(0, uint(2, 3), uint(1, 0), vector(2, Buffer.from('a')))],
+    'a name list that ends past its extension': [extension(0, uint(2, 5), uint(1, 0), vector(2, Buffer.from('a')))],
+    'an empty name list': [extension(0, vector(2))],
+    'a name that ends before its list': [extension(0, vector(2, uint(1, 0), uint(2, 1), Buffer.from('ab')))],
+    'a name that ends past its list': [extension(0, vector(2, uint(1, 0), uint(2, 3), Buffer.from('ab')))],
+    'a list of protocols that ends before its extension': [extension(16, uint(2, 2), vector(1, Buffer.from('h2')))],
+    'a list of protocols that ends past its extension': [extension(16, uint(2, 4), vector(1, Buffer.from('h2')))],
+    'a protocol that ends past its list': [extension(16, vector(2, uint(1, 3), Buffer.from('h2')))],
+    'a list of versions that ends before its extension': [extension(43, uint(1, 2), numbers16([0x0304, 0x0303]))],
+    'a list of versions that ends past its extension': [extension(43, uint(1, 4), numbers16([0x0304]))],
+    'a list of groups that ends before its extension': [extension(10, uint(2, 2), numbers16([29, 23]))],
+    'a list of groups that ends past its extension': [extension(10, uint(2, 4), numbers16([29]))],
+    'a list of modes that ends before its extension': [extension(45, uint(1, 1), Buffer.from([1, 0]))],
+    'a list of modes that ends past its extension': [extension(45, uint(1, 2), Buffer.from([1]))],
+    'a list of key shares that ends before its extension': [
+      extension(51, uint(2, 5), uint(2, 29), vector(2, Buffer.alloc(4))),
+    ],
+    'a list of key shares that ends past its extension': [
+      extension(51, uint(2, 9), uint(2, 29), vector(2, Buffer.alloc(4))),
+    ],
     'half a version': [extension(43, vector(1, Buffer.from([3, 4, 3])))],
     'half a group': [extension(10, vector(2, Buffer.from([0, 29, 0])))],
     'bytes in extended_master_secret': [extension(23, uint(1, 0))],
@@ -278,6 +322,25 @@ describe('a malformed hello is undefined', () => {
     ],
     'a binder of 31 bytes': [
       extension(41, vector(2, vector(2, Buffer.alloc(32)), uint(4, 0)), vector(2, vector(1, Buffer.alloc(31)))),
+    ],
+    'an identity that ends past the list': [
+      extension(41, vector(2, uint(2, 50), Buffer.alloc(32), uint(4, 0)), vector(2, vector(1, Buffer.alloc(32)))),
+    ],
+    'identities that end past the extension': [extension(41, uint(2, 200), vector(2, Buffer.alloc(32)), uint(4, 0))],
+    'no binders': [extension(41, vector(2, vector(2, Buffer.alloc(32)), uint(4, 0)))],
+    'a byte after the binders': [
+      extension(
+        41,
+        vector(2, vector(2, Buffer.alloc(32)), uint(4, 0)),
+        vector(2, vector(1, Buffer.alloc(32))),
+        uint(1, 0),
+      ),
+    ],
+    'a list of binders that ends before its extension': [
+      extension(41, vector(2, vector(2, Buffer.alloc(32)), uint(4, 0)), uint(2, 0), vector(1, Buffer.alloc(32))),
+    ],
+    'a binder that ends past its list': [
+      extension(41, vector(2, vector(2, Buffer.alloc(32)), uint(4, 0)), vector(2, uint(1, 40), Buffer.alloc(32))),
     ],
     'an identity without its age': [
       extension(41, vector(2, vector(2, Buffer.alloc(32))), vector(2, vector(1, Buffer.alloc(32)))),
@@ -304,6 +367,7 @@ describe('a malformed hello is undefined', () => {
     for (const wrong of [undefined, null, 'hello', [22, 3, 1], new ArrayBuffer(9)]) {
       expect(() => parseClientHello(wrong as never)).toThrow(TypeError);
     }
+    expect(() => parseClientHello('hello' as never)).toThrow(/bytes.*Uint8Array/);
   });
 });
 
@@ -319,6 +383,7 @@ describe('what a hello shows and holds', () => {
     for (const text of [inspect(hello, { depth: 9 }), JSON.stringify(hello), inspect({ hello }), `${hello}`]) {
       expect(text).not.toMatch(/5e,? ?c2|94, ?194/i);
     }
+    for (const shown of ['a.test', '<32 bytes>']) expect(inspect(hello)).toContain(shown);
     expect(JSON.parse(JSON.stringify(hello))).toMatchObject({
       servername: 'a.test',
       sessionId: '<32 bytes>',

@@ -43,6 +43,8 @@ function newSessionTicket(lifetimeHint: number, ticket: Uint8Array): Buffer {
   return Buffer.concat([uint(1, 4), vector(3, uint(4, lifetimeHint), vector(2, ticket))]);
 }
 
+/** A protocol name with its length. */
+const H2 = vector(1, Buffer.from('h2'));
 const CHANGE_CIPHER_SPEC = Buffer.from('140303000101', 'hex');
 const other = (type: number, length: number) => Buffer.concat([uint(1, type), vector(3, Buffer.alloc(length))]);
 
@@ -100,8 +102,10 @@ describe('parseServerHello', () => {
     );
   });
 
-  it('takes a hello without extensions', () => {
-    expect(parseServerHello(serverHello())).toMatchObject({ version: 0x0303, sessionTicket: false });
+  it('takes a hello without extensions, and with an empty list of them', () => {
+    for (const extensions of [undefined, []]) {
+      expect(parseServerHello(serverHello({ extensions }))).toMatchObject({ version: 0x0303, sessionTicket: false });
+    }
   });
 
   it.each([
@@ -112,6 +116,11 @@ describe('parseServerHello', () => {
     ['a version of 3 bytes', serverHello({ extensions: [extension(43, uint(3, 0x0304))] })],
     ['a selected identity of 1 byte', serverHello({ extensions: [extension(41, uint(1, 0))] })],
     ['an empty ALPN list', serverHello({ extensions: [extension(16, vector(2))] })],
+    ['an empty ALPN protocol', serverHello({ extensions: [extension(16, vector(2, vector(1)))] })],
+    ['an ALPN list that ends past its extension', serverHello({ extensions: [extension(16, uint(2, 4), H2)] })],
+    ['an ALPN list that ends before its extension', serverHello({ extensions: [extension(16, uint(2, 2), H2)] })],
+    ['half the header of an extension', serverHello({ extensions: [uint(2, 0x1234)] })],
+    ['an extension that ends past the list', serverHello({ extensions: [uint(2, 0x1234), uint(2, 3), uint(2, 0)] })],
     ['two ALPN protocols', serverHello({ extensions: [extension(16, vector(2, numbers16([0x0161, 0x0162])))] })],
     ['extensions that are cut off', Buffer.concat([uint(1, 2), vector(3, serverHello().subarray(4), uint(2, 9))])],
     ['a ClientHello', captured[0]!.hello],
@@ -130,6 +139,7 @@ describe('parseServerHello', () => {
 
   it('throws for what is no bytes, and copies', () => {
     expect(() => parseServerHello('x' as never)).toThrow(TypeError);
+    expect(() => parseServerHello('x' as never)).toThrow(/bytes.*Uint8Array/);
     expect(() => parseNewSessionTicket(undefined as never)).toThrow(TypeError);
     const bytes = serverHello({ sessionId: Buffer.alloc(32, 7) });
     const hello = parseServerHello(bytes);
@@ -190,6 +200,21 @@ describe('the first flight of a server', () => {
     expect(flight.state).toBe('reading');
     expect(flight.push(CHANGE_CIPHER_SPEC)).toBe('complete');
     expect(flight.push(Buffer.from('anything'))).toBe('complete');
+    expect(flight.push(Buffer.alloc(300_000))).toBe('complete');
+  });
+
+  it('keeps a ticket that one record can hold, in whatever records it comes, and none that is longer', () => {
+    // What stands before a ticket in its message: type, length, lifetime, length.
+    const longest = newSessionTicket(7200, Buffer.alloc(16_384 - 10, 9));
+    expect(longest).toHaveLength(16_384);
+    for (const records of [record(longest), toRecords(longest, [1, 9_001])]) {
+      const flight = read(record(serverHello()), records, CHANGE_CIPHER_SPEC);
+      expect(flight.state).toBe('complete');
+      expect(flight.ticket?.ticket).toEqual(Buffer.alloc(16_374, 9));
+    }
+    const longer = newSessionTicket(7200, Buffer.alloc(16_384 - 9, 9));
+    const flight = read(record(serverHello()), toRecords(longer, [9_001]), CHANGE_CIPHER_SPEC);
+    expect(flight).toMatchObject({ state: 'complete', ticket: undefined });
   });
 
   it('goes on after a warning, as for a name that the server does not know', () => {

@@ -114,6 +114,34 @@ describe('a built session', () => {
     );
   });
 
+  it('has numbers that are 0, not only those left out', () => {
+    const zero = [1, 2, 5, 9, 13, 14, 15].map((number) => explicit(number, int(0)));
+    expect(decoded(build(...zero))).toMatchObject({
+      time: 0,
+      timeout: 0,
+      verifyResult: 0,
+      ticketLifetimeHint: 0,
+      flags: 0,
+      ticketAgeAdd: 0,
+      maxEarlyData: 0,
+    });
+  });
+
+  it('may be of SSL 3.0 to TLS 1.3, and as long as OpenSSL makes them', () => {
+    for (const minor of [0, 1, 2, 3, 4]) {
+      const session = tlv(0x30, int(1), int(3, minor), ...FIXED.slice(2));
+      expect(decoded(session).protocolVersion).toBe(0x0300 + minor);
+    }
+    const [sessionId, secret] = [Buffer.alloc(32, 1), Buffer.alloc(512, 2)];
+    const longest = decoded(
+      tlv(0x30, ...FIXED.slice(0, 3), tlv(4, sessionId), tlv(4, secret), explicit(4, tlv(4, sessionId))),
+      true,
+    );
+    expect(longest.sessionId).toEqual(sessionId);
+    expect(longest.sessionIdContext).toEqual(sessionId);
+    expect(longest.masterSecret).toEqual(secret);
+  });
+
   it('may have fields that we do not know, of any shape', () => {
     const session = decoded(
       build(
@@ -139,6 +167,9 @@ describe('what is no session is undefined', () => {
     'another structure': tlv(0x31, ...FIXED),
     'a structure version of 2': tlv(0x30, int(2), ...FIXED.slice(1)),
     'DTLS 1.2': tlv(0x30, int(1), int(0x00, 0xfe, 0xfd), ...FIXED.slice(2)),
+    'SSL 2.0': tlv(0x30, int(1), int(2), ...FIXED.slice(2)),
+    'TLS 1.4': tlv(0x30, int(1), int(3, 5), ...FIXED.slice(2)),
+    'a protocol version that is no INTEGER': tlv(0x30, int(1), octets([3, 4]), ...FIXED.slice(2)),
     'a cipher suite of 3 bytes': tlv(0x30, ...FIXED.slice(0, 2), octets([2, 0, 0x80]), ...FIXED.slice(3)),
     'a session ID of 33 bytes': tlv(0x30, ...FIXED.slice(0, 3), tlv(4, Buffer.alloc(33)), octets('secret')),
     'a master secret of 513 bytes': tlv(0x30, ...FIXED.slice(0, 4), tlv(4, Buffer.alloc(513))),
@@ -147,8 +178,13 @@ describe('what is no session is undefined', () => {
     'fields out of order': build(explicit(2, int(1)), explicit(1, int(1))),
     'a field twice': build(explicit(1, int(1)), explicit(1, int(1))),
     'a field that is not tagged': build(int(1)),
+    'an unknown field that is not tagged': build(tlv(0x31, int(1))),
+    'an unknown field of another class': build(tlv(0x72, int(1))),
     'a time that is no INTEGER': build(explicit(1, octets('1'))),
     'a time without its explicit tag': build(tlv(0x81, Buffer.from([1]))),
+    'a time in a tag that is not constructed': build(tlv(0x81, int(1))),
+    'a certificate in a tag that is not constructed': build(tlv(0x83, tlv(0x30))),
+    'a host name in a tag that is not constructed': build(tlv(0x86, octets('a.test'))),
     'a negative time': build(explicit(1, int(0x80))),
     'a time with a byte too many': build(explicit(1, int(0, 1))),
     'a time of no bytes': build(explicit(1, int())),
@@ -160,6 +196,7 @@ describe('what is no session is undefined', () => {
     'a length with a byte too many': Buffer.concat([Buffer.from([0x30, 0x81]), build().subarray(1)]),
     'a length of 4 bytes': Buffer.from([0x30, 0x84, 0, 0, 0, 0]),
     'a tag of more than one byte': build(Buffer.from([0xbf, 0x20, 0x00])),
+    'a zero byte before it': Buffer.concat([Buffer.alloc(1), build()]),
     'a prefix and nothing else': Buffer.concat([prefix, Buffer.from([0, 0])]),
     'a prefix whose name is cut off': Buffer.concat([prefix, Buffer.from([0, 9]), Buffer.from('local')]),
     'another prefix': Buffer.concat([Buffer.from('\0nodejs:tls:session:2\0\0\0'), build()]),
@@ -169,10 +206,34 @@ describe('what is no session is undefined', () => {
     expect(decodeSslSession(der)).toBeUndefined();
   });
 
+  it.each([
+    ['timeout', 2],
+    ['verify result', 5],
+    ['lifetime hint', 9],
+    ['flags', 13],
+    ['ticket_age_add', 14],
+    ['maximum of early data', 15],
+  ])('a %s that is negative, or no INTEGER', (_, number) => {
+    expect(decodeSslSession(build(explicit(number, int(1))))).toBeDefined();
+    expect(decodeSslSession(build(explicit(number, int(0x80))))).toBeUndefined();
+    expect(decodeSslSession(build(explicit(number, octets([1]))))).toBeUndefined();
+  });
+
+  it.each([
+    ['context', 4],
+    ['host name', 6],
+    ['ticket', 10],
+    ['ALPN protocol', 16],
+  ])('a %s that is an INTEGER', (_, number) => {
+    expect(decodeSslSession(build(explicit(number, octets([1]))))).toBeDefined();
+    expect(decodeSslSession(build(explicit(number, int(1))))).toBeUndefined();
+  });
+
   it('throws only when given something else than bytes', () => {
     for (const wrong of [undefined, null, 'session', [0x30]]) {
       expect(() => decodeSslSession(wrong as never)).toThrow(TypeError);
     }
+    expect(() => decodeSslSession('session' as never)).toThrow(/der.*Uint8Array/);
   });
 
   it('never throws and never looks past the end: 60 000 mutated sessions, every field read', () => {
@@ -232,6 +293,16 @@ describe('what a session shows and holds', () => {
       expect(text).not.toMatch(pattern);
     }
     expect(JSON.parse(JSON.stringify(session))).toMatchObject({ protocolVersion: 0x0303, sessionId: '<32 bytes>' });
+  });
+
+  it('shows the lengths of ticket and certificate, and neither where there is none', () => {
+    const whole = decoded(build(explicit(3, tlv(0x30, Buffer.alloc(60))), explicit(10, tlv(4, Buffer.alloc(70)))));
+    const shown = { ticket: '<70 bytes>', peerCertificate: '<62 bytes>', sessionId: '<2 bytes>' };
+    expect(JSON.parse(JSON.stringify(whole))).toMatchObject(shown);
+    for (const length of Object.values(shown)) expect(inspect(whole)).toContain(length);
+    const without = JSON.parse(JSON.stringify(decoded(build())));
+    expect(without).not.toHaveProperty('ticket');
+    expect(without).not.toHaveProperty('peerCertificate');
   });
 
   it('is a view: wiping the bytes wipes the fields', () => {
