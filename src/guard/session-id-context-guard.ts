@@ -31,6 +31,9 @@ const DIGEST_LENGTH = 32;
 const MAX_SESSION_ID = 65_535;
 const DEFAULT_INTERVAL = 1;
 
+/** Context and session ID of 32 bytes, as OpenSSL makes them, on their way into a hash. */
+const forShortId = Buffer.allocUnsafeSlow(2 * DIGEST_LENGTH);
+
 /** Through a string: a Buffer from OpenSSL is an allocation of its own, and costs several times as much. */
 function sha256(bytes: Uint8Array): Buffer {
   const text = hashOnce('sha256', bytes, 'binary');
@@ -231,9 +234,10 @@ export class SessionIdContextGuard {
   keyFor(context: Uint8Array, sessionId: Uint8Array): Buffer {
     requireBytes('context', context, DIGEST_LENGTH, DIGEST_LENGTH);
     requireBytes('sessionId', sessionId, 0, MAX_SESSION_ID);
-    const bytes = Buffer.allocUnsafe(context.length + sessionId.length);
+    const length = DIGEST_LENGTH + sessionId.length;
+    const bytes = length === forShortId.length ? forShortId : Buffer.allocUnsafe(length);
     bytes.set(context, 0);
-    bytes.set(sessionId, context.length);
+    bytes.set(sessionId, DIGEST_LENGTH);
     return sha256(bytes);
   }
 

@@ -8,6 +8,7 @@ import type { SecureContext, SecureContextOptions, Server, TLSSocket } from 'nod
 import { channels } from '../diagnostics.js';
 import { ResumptionError } from '../errors.js';
 import { type ClientHelloView, viewClientHello } from '../wire/client-hello-view.js';
+import { AsyncIdTable } from './async-id-table.js';
 import { type ContextChange, ContextLedger, OWN_CONTEXT } from './context-ledger.js';
 import type { ContextRegistry } from './context-registry.js';
 import {
@@ -38,7 +39,7 @@ export class Attachment {
   readonly #server: Server;
   readonly #setting: AttachmentSetting;
   readonly #gate: HelloGate;
-  readonly #handshakes = new Map<number, Handshake>();
+  readonly #handshakes = new AsyncIdTable<Handshake>();
   readonly #unclosed = new FinalizationRegistry((id: number) => this.#forget(id));
   readonly #undo: (() => void)[] = [];
   readonly #accept: (socket: unknown) => void;
@@ -123,7 +124,7 @@ export class Attachment {
   /** What the application's SNICallback said for the handshake in whose callback we are, if it was asked for it. */
   answerInProgress(servername: string): ServerNameAnswer | undefined {
     const handshake = this.#handshakes.get(triggerAsyncId());
-    return handshake?.hello?.servername === servername ? handshake.policy.answer : undefined;
+    return handshake?.servername === servername ? handshake.policy.answer : undefined;
   }
 
   /** The callback of an SNICallback that was asked while Node reads a hello, and not in the gate. */
@@ -169,7 +170,7 @@ export class Attachment {
   async reload(request: CheckedReload): Promise<ReloadReport> {
     const { guard, tickets } = this.#setting;
     const plan = planReload(this.#server, this.#setting, request);
-    const underCurrent = [...this.#handshakes.values()].filter((each) => each.underCurrentPolicy);
+    const underCurrent = this.#handshakes.values().filter((each) => each.underCurrentPolicy);
     const patterns = plan.changed.map(({ name }) => (name === null ? OWN_CONTEXT : node.patternOfName(name)));
     const { over, sessions, told } = this.#change(patterns, true, 'reload', () => {
       if (plan.own !== undefined) this.#setSecureContext(plan.own);
@@ -244,7 +245,7 @@ export class Attachment {
     const handshake = new Handshake(this.#setting, hello, policy);
     handshake.carrier = socket instanceof Socket ? socket : new WeakRef(socket);
     const id = handshake.asyncId();
-    this.#handshakes.set(id, handshake);
+    this.#handshakes.add(handshake);
     // A stream of the application may never say that it is closed.
     if (!(socket instanceof Socket)) this.#unclosed.register(socket, id);
     this.#setting.cache.count('accept');
@@ -253,8 +254,7 @@ export class Attachment {
   }
 
   #forget(id: number): void {
-    this.#handshakes.get(id)?.abandon();
-    this.#handshakes.delete(id);
+    this.#handshakes.delete(id)?.abandon();
   }
 
   #contextFor(servername: string | undefined): object | undefined {

@@ -77,14 +77,16 @@ type SessionTimes = Pick<SessionEntry, 'fullHandshakeTime' | 'expiresAt'>;
 type Found = SessionEntry | Loan | undefined;
 
 export class Handshake extends AsyncResource {
-  readonly hello: ClientHelloView | undefined;
+  readonly servername: string | undefined;
   readonly policy: HandshakePolicy;
   /** What it runs over, below TLS; a stream of the application is held weakly. */
   carrier: Socket | WeakRef<Duplex> | undefined;
   readonly #setting: HandshakeSetting;
   readonly #sessionPolicy: SessionPolicy;
   readonly #context: Buffer;
-  readonly #offer: ResumptionOffer | NotResumedReason;
+  /** This and what was found are of no use to the connection that follows, which may be long. */
+  #hello: ClientHelloView | undefined;
+  #offer: ResumptionOffer | NotResumedReason;
   readonly #judgement: TicketJudgement | undefined;
   #twin: Twin | undefined;
   #waiting: NewSession[] | undefined;
@@ -103,10 +105,11 @@ export class Handshake extends AsyncResource {
   constructor(setting: HandshakeSetting, hello: ClientHelloView | undefined, policy: HandshakePolicy) {
     super('TLSRESUMPTION', { requireManualDestroy: true });
     this.#setting = setting;
-    this.hello = hello;
+    this.servername = hello?.servername;
+    this.#hello = hello;
     this.policy = policy;
     this.#generation = setting.guard.generationOf(policy.parameters);
-    this.#sessionPolicy = { servername: hello?.servername, parameters: policy.parameters };
+    this.#sessionPolicy = { servername: this.servername, parameters: policy.parameters };
     this.#context = policy.contexts.contextFor(setting.guard, this.#sessionPolicy, this.#generation);
     this.#judgement = hello && setting.tickets?.judge(hello, this.#agreesOnTls13, policy, this.#context);
     this.#offer = this.#findOffer();
@@ -114,15 +117,15 @@ export class Handshake extends AsyncResource {
   }
 
   get #agreesOnTls13(): boolean {
-    return this.hello !== undefined && agreesOnTls13(this.hello, this.policy.tls13);
+    return this.#hello !== undefined && agreesOnTls13(this.#hello, this.policy.tls13);
   }
 
   #findOffer(): ResumptionOffer | NotResumedReason {
-    if (this.hello === undefined) return 'unreadable-hello';
+    if (this.#hello === undefined) return 'unreadable-hello';
     if (this.#judgement !== undefined) return this.#judgement.refused ?? 'not-taken';
     // Beside tickets TLS 1.3 knows no other way.
     if (this.#setting.tickets !== undefined && this.#agreesOnTls13) return 'not-offered';
-    return findOffer(this.hello, this.policy.tls13);
+    return findOffer(this.#hello, this.policy.tls13);
   }
 
   /** Runs Node's own `connection` listener so that what it causes is known to be of this handshake. */
@@ -148,7 +151,7 @@ export class Handshake extends AsyncResource {
 
   /** Whether its settings are in force. */
   get underCurrentPolicy(): boolean {
-    return this.policy.current(this.hello?.servername);
+    return this.policy.current(this.servername);
   }
 
   #end(): void {
@@ -247,8 +250,8 @@ export class Handshake extends AsyncResource {
     const session = decodeSslSession(entry.session);
     const shown = { id: offer.sessionId, fullHandshakeTime, peerCertificate: session?.peerCertificate };
     return (
-      guard.refusalOf(this.hello?.servername, shown) ??
-      refusal(this.hello as ClientHelloView, session, offer, this.policy.requestCert)
+      guard.refusalOf(this.servername, shown) ??
+      refusal(this.#hello as ClientHelloView, session, offer, this.policy.requestCert)
     );
   }
 
@@ -279,11 +282,10 @@ export class Handshake extends AsyncResource {
     cache.count('acceptGood');
     if (resumed) {
       cache.count('hit');
-      this.policy.contexts.remember(this.hello?.servername, this.#context, this.#generation);
+      this.policy.contexts.remember(this.servername, this.#context, this.#generation);
     }
     this.#giveBack(resumed);
-    const nameKept =
-      ((socket as { servername?: string | false | null }).servername || undefined) === this.hello?.servername;
+    const nameKept = ((socket as { servername?: string | false | null }).servername || undefined) === this.servername;
     // Measured: a resumed TLS 1.2 connection has no name to compare, and no second hello to change it in.
     const good = !(resumed && this.#tls13 && !nameKept);
     if (!good) this.#reason = 'servername-changed';
@@ -296,6 +298,10 @@ export class Handshake extends AsyncResource {
     outcome.fullHandshakeTime = this.#lifetime?.fullHandshakeTime ?? null;
     if (good && this.#tls13) this.#stampTickets(resumed);
     if (good) this.#keepWaiting();
+    this.#hello = undefined;
+    this.#answered = undefined;
+    // A renegotiation makes a session of its own.
+    this.#offer = 'not-offered';
     outcome.publish(this.#setting.guard.name, socket);
     return good;
   }
@@ -318,7 +324,7 @@ export class Handshake extends AsyncResource {
 
   #outcome(resumed: boolean): HandshakeOutcome {
     return new HandshakeOutcome(
-      this.hello,
+      this.#hello,
       resumed ? this.#way() : null,
       resumed ? null : this.#reason,
       this.#sessionPolicy,
@@ -333,7 +339,7 @@ export class Handshake extends AsyncResource {
 
   /** `undefined` when no session of this connection may be kept. */
   #lifetimeOfSessions(socket: TLSSocket, resumed: boolean): SessionTimes | undefined {
-    if (this.hello === undefined) return undefined;
+    if (this.#hello === undefined) return undefined;
     const ancestor = this.#answered ?? this.#judgement;
     const fullHandshakeTime = resumed ? ancestor?.fullHandshakeTime : this.#now();
     const expiresAt = this.policy.requestCert ? certificateExpiry(socket) : Number.POSITIVE_INFINITY;

@@ -80,6 +80,31 @@ const TICKET_AGE_ADD = 14;
 const MAX_EARLY_DATA = 15;
 const ALPN = 16;
 
+/** What the fields without a tag are, in their order: versions of structure and protocol, cipher, ID, master secret. */
+const UNTAGGED = [INTEGER, INTEGER, OCTET_STRING, OCTET_STRING, OCTET_STRING];
+
+/** What stands inside each explicit tag. */
+const INSIDE: Readonly<Record<number, number | undefined>> = {
+  [TIME]: INTEGER,
+  [TIMEOUT]: INTEGER,
+  [PEER]: SEQUENCE,
+  [SESSION_ID_CONTEXT]: OCTET_STRING,
+  [VERIFY_RESULT]: INTEGER,
+  [HOSTNAME]: OCTET_STRING,
+  [TICKET_LIFETIME_HINT]: INTEGER,
+  [TICKET]: OCTET_STRING,
+  [FLAGS]: INTEGER,
+  [TICKET_AGE_ADD]: INTEGER,
+  [MAX_EARLY_DATA]: INTEGER,
+  [ALPN]: OCTET_STRING,
+};
+
+/** Of the numbers; times are 64 bits wide, of which JavaScript counts to 2⁵³. */
+function largest(number: number): number {
+  if (number === VERIFY_RESULT) return 0x7fff_ffff;
+  return number === TIME || number === TIMEOUT || number === TICKET_LIFETIME_HINT ? Number.MAX_SAFE_INTEGER : UINT32;
+}
+
 const NODE_PREFIX = Buffer.from('\0nodejs:tls:session:1\0');
 
 class DecodedSslSession implements SslSession {
@@ -156,66 +181,82 @@ class DecodedSslSession implements SslSession {
 
   /** Takes the contents of SSL_SESSION_ASN1; `false` when they are not such. */
   read(fields: DerReader, masterSecret: boolean): boolean {
-    if (!fields.nextOf(INTEGER) || fields.unsigned(UINT32) !== STRUCTURE_VERSION) return false;
-    if (!fields.nextOf(INTEGER)) return false;
-    this.protocolVersion = fields.unsigned(UINT32);
-    if (this.protocolVersion < 0x0300 || this.protocolVersion > 0x0304) return false;
-    if (!fields.nextOf(OCTET_STRING) || fields.end - fields.start !== 2) return false;
-    this.cipherSuite = uint16(this.#der, fields.start);
-    if (!fields.nextOf(OCTET_STRING) || fields.end - fields.start > MAX_SESSION_ID) return false;
-    this.#sessionIdStart = fields.start;
-    this.#sessionIdEnd = fields.end;
-    if (!fields.nextOf(OCTET_STRING) || fields.end - fields.start > MAX_MASTER_SECRET) return false;
-    if (masterSecret) {
-      this.#secretStart = fields.start;
-      this.#secretEnd = fields.end;
+    for (let position = 0; position < UNTAGGED.length; position++) {
+      if (!fields.nextOf(UNTAGGED[position] as number) || !this.#readUntagged(position, fields)) return false;
     }
+    if (!masterSecret) this.#secretStart = -1;
     let last = -1;
     while (fields.next()) {
       // 0x80 is the implicit [0] of SSLv2's key_arg, all others are explicit; each at most once, in order.
       const number = fields.tag & 0x1f;
       if ((fields.tag & 0xc0) !== 0x80 || number <= last) return false;
       last = number;
-      if (!this.#readTagged(number, fields)) return false;
+      const inside = INSIDE[number];
+      if (inside !== undefined && !this.#readTagged(number, inside, fields)) return false;
     }
     return fields.done;
   }
 
-  #readTagged(number: number, fields: DerReader): boolean {
-    switch (number) {
-      case TIME:
-        this.time = unsigned(fields, Number.MAX_SAFE_INTEGER);
-        return this.time >= 0;
-      case TIMEOUT:
-        this.timeout = unsigned(fields, Number.MAX_SAFE_INTEGER);
-        return this.timeout >= 0;
-      case VERIFY_RESULT:
-        this.verifyResult = unsigned(fields, 0x7fff_ffff);
-        return this.verifyResult >= 0;
-      case TICKET_LIFETIME_HINT:
-        this.ticketLifetimeHint = unsigned(fields, Number.MAX_SAFE_INTEGER);
-        return this.ticketLifetimeHint >= 0;
-      case FLAGS:
-        this.flags = unsigned(fields, UINT32);
-        return this.flags >= 0;
-      case TICKET_AGE_ADD:
-        this.ticketAgeAdd = unsigned(fields, UINT32);
-        return this.ticketAgeAdd >= 0;
-      case MAX_EARLY_DATA:
-        this.maxEarlyData = unsigned(fields, UINT32);
-        return this.maxEarlyData >= 0;
-      case PEER:
-        this.#peerStart = fields.start;
-        this.#peerEnd = fields.end;
-        return isExplicit(fields) && fields.unwrap(SEQUENCE);
+  #readUntagged(position: number, fields: DerReader): boolean {
+    const { start, end } = fields;
+    switch (position) {
+      case 0:
+        return fields.unsigned(UINT32) === STRUCTURE_VERSION;
+      case 1:
+        this.protocolVersion = fields.unsigned(UINT32);
+        return this.protocolVersion >= 0x0300 && this.protocolVersion <= 0x0304;
+      case 2:
+        if (end - start !== 2) return false;
+        this.cipherSuite = uint16(this.#der, start);
+        return true;
+      case 3:
+        this.#sessionIdStart = start;
+        this.#sessionIdEnd = end;
+        return end - start <= MAX_SESSION_ID;
       default:
-        return this.#readBytes(number, fields);
+        this.#secretStart = start;
+        this.#secretEnd = end;
+        return end - start <= MAX_MASTER_SECRET;
     }
   }
 
+  #readTagged(number: number, inside: number, fields: DerReader): boolean {
+    const { start, end } = fields;
+    if ((fields.tag & 0x20) === 0 || !fields.unwrap(inside)) return false;
+    if (inside === INTEGER) return this.#readNumber(number, fields.unsigned(largest(number)));
+    if (inside === OCTET_STRING) return this.#readBytes(number, fields);
+    this.#peerStart = start;
+    this.#peerEnd = end;
+    return true;
+  }
+
+  #readNumber(number: number, value: number): boolean {
+    switch (number) {
+      case TIME:
+        this.time = value;
+        break;
+      case TIMEOUT:
+        this.timeout = value;
+        break;
+      case VERIFY_RESULT:
+        this.verifyResult = value;
+        break;
+      case TICKET_LIFETIME_HINT:
+        this.ticketLifetimeHint = value;
+        break;
+      case FLAGS:
+        this.flags = value;
+        break;
+      case TICKET_AGE_ADD:
+        this.ticketAgeAdd = value;
+        break;
+      default:
+        this.maxEarlyData = value;
+    }
+    return value >= 0;
+  }
+
   #readBytes(number: number, fields: DerReader): boolean {
-    if (number !== SESSION_ID_CONTEXT && number !== HOSTNAME && number !== TICKET && number !== ALPN) return true;
-    if (!isExplicit(fields) || !fields.unwrap(OCTET_STRING)) return false;
     const { start, end } = fields;
     switch (number) {
       case SESSION_ID_CONTEXT:
@@ -262,14 +303,6 @@ function view(der: Uint8Array, start: number, end: number): Buffer {
 
 function text(der: Uint8Array, start: number, end: number): string | undefined {
   return start < 0 ? undefined : view(der, start, end).toString('latin1');
-}
-
-function isExplicit(fields: DerReader): boolean {
-  return (fields.tag & 0x20) !== 0;
-}
-
-function unsigned(fields: DerReader, max: number): number {
-  return isExplicit(fields) && fields.unwrap(INTEGER) ? fields.unsigned(max) : -1;
 }
 
 /** Where Node's prefix ends; 0 when there is none, -1 when it is cut off. */
