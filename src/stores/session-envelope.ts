@@ -56,9 +56,12 @@ export function sealEnvelope(
  * @returns the session, copied, and its times
  */
 export function openEnvelope(envelope: unknown, key: Uint8Array, now: number): SessionEntry | undefined {
-  if (!(envelope instanceof Uint8Array) || envelope.length <= HEADER_BYTES) return undefined;
-  const bytes = Buffer.from(envelope.buffer, envelope.byteOffset, envelope.length);
-  if (bytes[0] !== VERSION || Buffer.compare(bytes.subarray(1, 33), key) !== 0) return undefined;
+  if (!(envelope instanceof Uint8Array) || envelope.length <= HEADER_BYTES || key.length !== KEY_BYTES)
+    return undefined;
+  const bytes = Buffer.isBuffer(envelope)
+    ? envelope
+    : Buffer.from(envelope.buffer, envelope.byteOffset, envelope.length);
+  if (bytes[0] !== VERSION || bytes.compare(key, 0, KEY_BYTES, 1, 1 + KEY_BYTES) !== 0) return undefined;
   const fullHandshakeTime = readTime(bytes, 33);
   const expiresAt = readTime(bytes, 41);
   if (fullHandshakeTime > expiresAt || !(expiresAt <= now + FARTHEST_EXPIRY)) return undefined;
