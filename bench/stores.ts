@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import * as tls from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { makeCertificate } from '../examples/support/certificates.js';
-import { BUSY } from './lib/children.js';
+import { BUSY, setApart, setTogether } from './lib/children.js';
 import { cost, type Effort, type Figure, type Part } from './lib/figures.js';
 import { progress, prove } from './lib/harness.js';
 
@@ -152,6 +152,7 @@ async function serve(setup: object, version: Version, variant: Variant) {
     execArgv: BUSY,
   });
   const [{ port, atOnce }] = (await once(child, 'message')) as [{ port: number; atOnce: boolean }];
+  setApart(child);
   const name = `${variant.store} ${variant.mode}`;
   prove(atOnce === AT_ONCE.test(name), `lookups with ${name} take a turn of the event loop`);
   const read = async (): Promise<Reading> => {
@@ -220,7 +221,8 @@ async function measure(version: Version, engines: Engines, setup: object, quick:
 const ABOUT = `
 A server whose sessions lie in an external store, which alone finds them, or which is written *behind* the cache in
 memory; held against the cache in memory alone. Redis and memcached run on the same machine; their own processor time is
-not counted. Each variant is a process of its own, and every connection of it must resume; ${IN_PARALLEL} come at a time.
+not counted, and the servers have a processor for themselves. Each variant is a process of its own, and every connection
+of it must resume; ${IN_PARALLEL} come at a time.
 
 In TLS 1.2 a resumption is one lookup. In TLS 1.3 it makes a new session, which is written to the store: the rows *hits*
 leave that out, and every client comes back with the session of its first visit.
@@ -238,6 +240,7 @@ export async function stores({ quick }: Effort): Promise<Part> {
     }
     return { title: 'Where the sessions lie', about: ABOUT, figures };
   } finally {
+    setTogether();
     engines.end();
   }
 }

@@ -1,6 +1,7 @@
 /** Child processes: how they are started, a message for a message, and no wait for one that has ended. */
 
-import type { ChildProcess } from 'node:child_process';
+import { type ChildProcess, spawnSync } from 'node:child_process';
+import { availableParallelism } from 'node:os';
 
 /**
  * A process that waits for its turn has a collection made that one with work to do has not, and with it goes the code that
@@ -39,4 +40,25 @@ export async function leave(child: ChildProcess): Promise<void> {
   const ended = new Promise((resolve) => child.once('exit', resolve));
   if (child.connected) child.disconnect();
   await ended;
+}
+
+const LAST = availableParallelism() - 1;
+
+/** By taskset(1), and nothing happens without it. */
+function place(pid: number | undefined, processors: string): void {
+  if (LAST > 0) spawnSync('taskset', ['-a', '-p', '-c', processors, String(pid)], { stdio: 'ignore' });
+}
+
+/**
+ * Gives a server the last processor, and leaves the others to this process and to what it starts from now on: what a
+ * handshake costs depends on who else was on its processor.
+ */
+export function setApart(server: ChildProcess): void {
+  place(process.pid, `0-${LAST - 1}`);
+  place(server.pid, String(LAST));
+}
+
+/** Lets this process, and what it starts from now on, have all processors again. */
+export function setTogether(): void {
+  place(process.pid, `0-${LAST}`);
 }
