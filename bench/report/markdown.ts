@@ -132,7 +132,8 @@ const INTRODUCTION = `
 \`npm run bench\` makes this page, its charts and [the values behind them](benchmarks.json), every sample included; \`npm
 run bench -- handshakes\` measures one part anew, \`--quick\` only tries. Absolute figures are those of one machine: read
 the **ratios**. Each is to something else in the same run, whose rounds took turns with it; it is the median of what the
-rounds say, and the small figures are the quartiles; of server CPU it is all that was spent, to all of the other.
+rounds say, and the small figures are the quartiles; of the server CPU of a handshake it is all that was
+spent, to all of the other.
 Whatever is timed first proves that it does what it should.
 `;
 

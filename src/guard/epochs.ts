@@ -1,6 +1,7 @@
 /** What must be equal beside the settings for a session to come back: random, so that what is forgotten stays so. */
 
 import { createHash, randomBytes } from 'node:crypto';
+import { asBuffer } from '../wire/bytes.js';
 
 const EPOCH_BYTES = 32;
 const FIRST_EPOCH = Buffer.alloc(EPOCH_BYTES);
@@ -161,8 +162,7 @@ export class Epochs {
 }
 
 function textOf(bytes: Uint8Array): string {
-  const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  return buffer.toString('latin1');
+  return asBuffer(bytes).toString('latin1');
 }
 
 function keyOf(name: string): string {

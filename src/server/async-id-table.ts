@@ -1,6 +1,6 @@
 /** What is under way, by the async IDs that Node names as its trigger. */
 
-const FIRST_BITS = 6;
+const FIRST_SLOTS = 64;
 
 /**
  * A hash table with linear probing, whose entries come and go all the time while few are there. A `Map` makes itself
@@ -8,8 +8,8 @@ const FIRST_BITS = 6;
  * them what they held: measured, six of ten handshakes, each with its hello and its session.
  */
 export class AsyncIdTable<Value extends { asyncId(): number }> {
-  #bits = FIRST_BITS;
-  #slots: (Value | undefined)[] = emptySlots(FIRST_BITS);
+  /** As many as a power of 2. */
+  #slots: (Value | undefined)[] = emptySlots(FIRST_SLOTS);
   #size = 0;
 
   get size(): number {
@@ -21,7 +21,7 @@ export class AsyncIdTable<Value extends { asyncId(): number }> {
   }
 
   add(value: Value): void {
-    if ((this.#size + 1) * 2 > this.#slots.length) this.#resize(this.#bits + 1);
+    if ((this.#size + 1) * 2 > this.#slots.length) this.#resize(this.#slots.length * 2);
     this.#slots[this.#find(value.asyncId())] = value;
     this.#size++;
   }
@@ -34,17 +34,16 @@ export class AsyncIdTable<Value extends { asyncId(): number }> {
     const value = slots[free];
     if (value === undefined) return undefined;
     // What stands behind it, and would not be found past a free slot, moves up.
-    let next = slots[(free + 1) & mask];
-    for (let at = (free + 1) & mask; next !== undefined; next = slots[at]) {
-      if (((at - this.#home(next.asyncId())) & mask) >= ((at - free) & mask)) {
-        slots[free] = next;
-        free = at;
-      }
-      at = (at + 1) & mask;
+    for (let at = (free + 1) & mask; ; at = (at + 1) & mask) {
+      const next = slots[at];
+      if (next === undefined) break;
+      if (((at - this.#home(next.asyncId())) & mask) < ((at - free) & mask)) continue;
+      slots[free] = next;
+      free = at;
     }
     slots[free] = undefined;
     this.#size--;
-    if (this.#bits > FIRST_BITS && this.#size * 8 < slots.length) this.#resize(this.#bits - 1);
+    if (slots.length > FIRST_SLOTS && this.#size * 8 < slots.length) this.#resize(slots.length / 2);
     return value;
   }
 
@@ -53,8 +52,7 @@ export class AsyncIdTable<Value extends { asyncId(): number }> {
   }
 
   clear(): void {
-    this.#bits = FIRST_BITS;
-    this.#slots = emptySlots(FIRST_BITS);
+    this.#slots = emptySlots(FIRST_SLOTS);
     this.#size = 0;
   }
 
@@ -62,24 +60,24 @@ export class AsyncIdTable<Value extends { asyncId(): number }> {
   #find(id: number): number {
     const slots = this.#slots;
     const mask = slots.length - 1;
-    let at = this.#home(id);
-    for (let value = slots[at]; value !== undefined && value.asyncId() !== id; value = slots[at]) at = (at + 1) & mask;
-    return at;
+    for (let at = this.#home(id); ; at = (at + 1) & mask) {
+      const value = slots[at];
+      if (value === undefined || value.asyncId() === id) return at;
+    }
   }
 
   /** IDs have equal distances: multiplied by 2³² / φ they spread over all slots. */
   #home(id: number): number {
-    return Math.imul(id, 0x9e3779b1) >>> (32 - this.#bits);
+    return Math.imul(id, 0x9e3779b1) >>> (Math.clz32(this.#slots.length) + 1);
   }
 
-  #resize(bits: number): void {
+  #resize(slots: number): void {
     const values = this.values();
-    this.#bits = bits;
-    this.#slots = emptySlots(bits);
+    this.#slots = emptySlots(slots);
     for (const value of values) this.#slots[this.#find(value.asyncId())] = value;
   }
 }
 
-function emptySlots<Value>(bits: number): (Value | undefined)[] {
-  return new Array<Value | undefined>(2 ** bits).fill(undefined);
+function emptySlots<Value>(slots: number): (Value | undefined)[] {
+  return new Array<Value | undefined>(slots).fill(undefined);
 }

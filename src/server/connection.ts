@@ -39,7 +39,7 @@ export interface ResumptionConnection {
 export class HandshakeOutcome {
   /**
    * The hello, one character a byte. A socket outlives its connection until a major collection: a Buffer would keep
-   * memory outside of V8's heap with it, which costs 2 % of a resumed handshake.
+   * memory outside of V8's heap with it.
    */
   readonly #message: string | undefined;
   readonly #way: ResumptionWay | null;

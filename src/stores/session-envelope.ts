@@ -7,6 +7,8 @@
  * @module
  */
 
+import { asBuffer } from '../wire/bytes.js';
+
 const VERSION = 1;
 const KEY_BYTES = 32;
 const HEADER_BYTES = 1 + KEY_BYTES + 8 + 8;
@@ -58,9 +60,7 @@ export function sealEnvelope(
 export function openEnvelope(envelope: unknown, key: Uint8Array, now: number): SessionEntry | undefined {
   if (!(envelope instanceof Uint8Array) || envelope.length <= HEADER_BYTES || key.length !== KEY_BYTES)
     return undefined;
-  const bytes = Buffer.isBuffer(envelope)
-    ? envelope
-    : Buffer.from(envelope.buffer, envelope.byteOffset, envelope.length);
+  const bytes = asBuffer(envelope);
   if (bytes[0] !== VERSION || bytes.compare(key, 0, KEY_BYTES, 1, 1 + KEY_BYTES) !== 0) return undefined;
   const fullHandshakeTime = readTime(bytes, 33);
   const expiresAt = readTime(bytes, 41);

@@ -1,5 +1,6 @@
 /**
- * Big-endian numbers out of bytes. Callers have checked the bounds: past the end, the answers mean nothing.
+ * Bytes as a Buffer, and big-endian numbers out of them. Callers have checked the bounds: past the end, the answers mean
+ * nothing.
  *
  * @module
  */
@@ -17,4 +18,9 @@ export function uint16(bytes: Uint8Array, at: number): number {
 /** The 3-byte number at `at`. */
 export function uint24(bytes: Uint8Array, at: number): number {
   return (uint8(bytes, at) << 16) | uint16(bytes, at + 1);
+}
+
+/** The same bytes, not a copy. */
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }

@@ -5,6 +5,7 @@
  */
 
 import { wrongType } from '../arguments.js';
+import { asBuffer } from './bytes.js';
 import { type ClientHello, type ClientHelloView, type PskIdentity, viewClientHello } from './client-hello-view.js';
 import { CLIENT_HELLO, findMessage } from './handshake-records.js';
 
@@ -87,10 +88,6 @@ export function parseClientHello(bytes: Uint8Array): ClientHello | undefined {
 export function parseOwnMessage(message: Buffer): ClientHello | undefined {
   const hello = viewClientHello(message);
   return hello && new ParsedClientHello(hello);
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
 /** An exact copy, which shares its memory with nothing (Buffer.from's would keep a whole pool alive). */

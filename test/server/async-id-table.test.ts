@@ -46,7 +46,7 @@ describe('the table of async IDs', () => {
     );
   });
 
-  it.each([1, 7, 16, 64, 4096])('grows, and is the first one again when all are gone: distances of %i', (distance) => {
+  it.each([1, 7, 16, 64, 4096])('grows, shrinks, and finds what is there: distances of %i', (distance) => {
     const table = new AsyncIdTable<Entry>();
     const ids = Array.from({ length: 3000 }, (_, i) => 5 + i * distance);
     for (const id of ids) table.add(new Entry(id));
@@ -60,7 +60,7 @@ describe('the table of async IDs', () => {
     expect(table.values()).toEqual([]);
   });
 
-  it('holds nothing of what is gone, without a collection of all', () => {
+  it('is empty when it was cleared', () => {
     const table = new AsyncIdTable<Entry>();
     for (let id = 1; id <= 100; id++) table.add(new Entry(id));
     table.clear();
