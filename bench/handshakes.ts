@@ -1,9 +1,10 @@
 /** What a handshake costs the server and how long it takes: full, resumed by Node alone, by the library and by nginx. */
 
 import { type KeyType, makeCertificate } from '../examples/support/certificates.js';
+import { setTogether } from './lib/children.js';
 import { cost, type Effort, type Figure, figure, type Part } from './lib/figures.js';
 import { type BenchServer, type NodeKind, type Site, startNode } from './lib/handshake-servers.js';
-import { median, progress, prove } from './lib/harness.js';
+import { mean, median, progress, prove, shuffled } from './lib/harness.js';
 import { type NginxKind, nginxVersion, startNginx } from './lib/nginx.js';
 import { type Version, Visitors } from './lib/visitors.js';
 
@@ -19,6 +20,8 @@ interface Variant {
   readonly warmsUp: boolean;
   /** What its server CPU must not exceed, as a ratio to another variant. */
   readonly target?: { readonly to: string; readonly atMost: number };
+  /** Whether it has a target, or is what another is held against. */
+  readonly isLimited?: boolean;
 }
 
 interface Scene {
@@ -42,7 +45,7 @@ function nginx(name: string, kind: NginxKind, resume: boolean): Variant {
 
 function variantsOf({ version, mutual }: Scene): Variant[] {
   const stateful = version === 'TLSv1.2' ? 'session ID' : 'stateful ticket';
-  return [
+  const variants: Variant[] = [
     node(FULL, 'node'),
     node(NODE_TICKET, 'node'),
     node(BARE, 'bare'),
@@ -53,6 +56,8 @@ function variantsOf({ version, mutual }: Scene): Variant[] {
       ? []
       : [nginx('full', 'tickets', false), nginx(stateful, 'cache', true), nginx('ticket', 'tickets', true)]),
   ];
+  const limited = new Set(variants.flatMap(({ name, target }) => (target === undefined ? [] : [name, target.to])));
+  return variants.map((variant) => ({ ...variant, isLimited: limited.has(variant.name) }));
 }
 
 const IN_PARALLEL = 4;
@@ -63,19 +68,25 @@ interface Plan {
   readonly rounds: number;
   /** Rounds before the first that counts, in each process: V8 goes on compiling for thousands of connections. */
   readonly warmUp: number;
-  /** Connections of a round whose CPU is taken, and of those that come one after the other, whose time is. */
+  /** How often the variants take turns in a round: the machine is slower for a while, and then for all of them. */
+  readonly turns: number;
+  /** Connections of a turn whose CPU is taken, and of those that come one after the other, whose time is. */
   readonly batch: number;
   readonly inTurn: number;
 }
+
+/** One turn in so many, where no limit depends on the variant. */
+const SELDOM = 3;
 
 function planOf(quick: boolean): Plan {
   const env = (name: string, value: number): number => Number(process.env[`BENCH_${name}`] ?? value);
   return {
     generations: env('GENERATIONS', quick ? 1 : 2),
-    rounds: env('ROUNDS', quick ? 3 : 16),
-    warmUp: env('WARM_UP', quick ? 1 : 20),
-    batch: quick ? 40 : 350,
-    inTurn: quick ? 10 : 40,
+    rounds: env('ROUNDS', quick ? 3 : 9),
+    warmUp: env('WARM_UP', quick ? 1 : 4),
+    turns: quick ? SELDOM : 6 * SELDOM,
+    batch: quick ? 20 : 60,
+    inTurn: quick ? 4 : 6,
   };
 }
 
@@ -89,11 +100,11 @@ interface Running {
 }
 
 /**
- * One round of one variant, in which every connection did what it should. No collection is forced before it: that takes
+ * One turn of one variant, in which every connection did what it should. No collection is forced before it: that takes
  * away the hidden classes that no object has at the moment, and the code that was optimized for them, which each batch
  * would then pay for anew.
  */
-async function round({ variant, server, visitors }: Running, batch: number, inTurn: number) {
+async function turn({ variant, server, visitors }: Running, batch: number, inTurn: number) {
   const { name, resume } = variant;
   const before = await server.cpu();
   const { resumed } = await visitors.come(batch, { resume });
@@ -101,7 +112,31 @@ async function round({ variant, server, visitors }: Running, batch: number, inTu
   const alone = await visitors.come(inTurn, { resume, inTurn: true });
   const [all, expected] = [resumed + alone.resumed, resume ? batch + inTurn : 0];
   prove(all === expected, `${name}: ${all} of ${batch + inTurn} resumed`);
-  return { cpu, time: median(alone.handshakes) * 1000 };
+  return { cpu, times: alone.handshakes };
+}
+
+/** So many turns of all, or of those that are due, and a sample of each. */
+async function round(running: readonly Running[], { turns, batch, inTurn }: Plan, samples: Samples): Promise<void> {
+  const cpu = new Map<string, number[]>();
+  const times = new Map<string, number[]>();
+  for (let number = 0; number < turns; number++) {
+    const due = running.filter(({ variant }) => variant.isLimited || number % SELDOM === 0);
+    for (const each of shuffled(due)) {
+      const { name } = each.variant;
+      const taken = await turn(each, batch, inTurn);
+      cpu.set(name, [...(cpu.get(name) ?? []), taken.cpu]);
+      times.set(name, [...(times.get(name) ?? []), ...taken.times]);
+    }
+  }
+  for (const [name, each] of cpu) samples.cpu.set(name, [...(samples.cpu.get(name) ?? []), mean(each)]);
+  for (const [name, each] of times) samples.time.set(name, [...(samples.time.get(name) ?? []), median(each) * 1000]);
+}
+
+/** Connections that count for nothing. nginx is compiled already. */
+async function warmUp(running: readonly Running[], { warmUp, turns, batch }: Plan): Promise<void> {
+  for (let number = 0; number < warmUp * turns; number++) {
+    for (const each of running) if (each.variant.warmsUp) await turn(each, batch, 0);
+  }
 }
 
 /** A server and visitors for each variant; the visitors of those that resume have been there once. */
@@ -126,16 +161,8 @@ async function generation(scene: Scene, plan: Plan, samples: Samples): Promise<v
   const running: Running[] = [];
   try {
     await start(scene, running);
-    for (let number = -plan.warmUp; number < plan.rounds; number++) {
-      for (const each of number % 2 === 0 ? running : [...running].reverse()) {
-        if (number < -1 && !each.variant.warmsUp) continue;
-        const { cpu, time } = await round(each, plan.batch, number < 0 ? 0 : plan.inTurn);
-        if (number < 0) continue;
-        const { name } = each.variant;
-        samples.cpu.set(name, [...(samples.cpu.get(name) ?? []), cpu]);
-        samples.time.set(name, [...(samples.time.get(name) ?? []), time]);
-      }
-    }
+    await warmUp(running, plan);
+    for (let number = 0; number < plan.rounds; number++) await round(running, plan, samples);
   } finally {
     for (const { server } of running) await server.end();
   }
@@ -173,9 +200,10 @@ function scenes(): Scene[] {
 }
 
 const ABOUT = `
-Each variant is a server process of its own, of which several generations are made; the variants take turns, and a round
-counts only if every connection of it did what it should. **Server CPU** is the processor time of that process for one
-connection, of ${IN_PARALLEL} at a time. **Handshake time** is what a client sees of one at a time, from its connect
+Each variant is a server process of its own, of which several generations are made, and the servers have a processor for
+themselves. The variants take turns of a few connections, in another order each time, and a turn counts only if every
+connection of it did what it should. **Server CPU** is the processor time of that process for one connection, of
+${IN_PARALLEL} at a time. **Handshake time** is what a client sees of one at a time, from its connect
 until the handshake is done.
 
 - *Node*: a \`tls\` server without the library, whose clients come with no session (*full*) or with Node's own ticket.
@@ -193,7 +221,7 @@ export async function handshakes({ quick }: Effort): Promise<Part> {
   const all = scenes();
   for (const [i, scene] of all.entries()) {
     progress(`handshakes: ${groupOf(scene)} (${i + 1} of ${all.length})`);
-    figures.push(...(await measure(scene, plan)));
+    figures.push(...(await measure(scene, plan).finally(setTogether)));
   }
   return { title: 'Handshakes', about: ABOUT, figures };
 }

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { makeCertificate } from '../examples/support/certificates.js';
 import { ask, BUSY, leave, reply } from './lib/children.js';
 import { cost, type Effort, type Figure, figure, type Part } from './lib/figures.js';
-import { progress, prove } from './lib/harness.js';
+import { progress, prove, shuffled } from './lib/harness.js';
 import type { Version, VisitorOptions } from './lib/visitors.js';
 
 const WORKERS = [1, 2, 3, 4];
@@ -86,7 +86,7 @@ async function measure(version: Version, { visits, rounds, warmUp }: Plan): Prom
       for (let i = 0; i < warmUp * cluster.workers; i++) await round(cluster, visits);
     }
     for (let number = 0; number < rounds; number++) {
-      for (const cluster of number % 2 === 0 ? clusters : [...clusters].reverse()) {
+      for (const cluster of shuffled(clusters)) {
         const { rate, cpu } = await round(cluster, visits);
         samples.get(cluster.workers)?.rate.push(rate);
         samples.get(cluster.workers)?.cpu.push(cpu);

@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { makeCertificate } from '../examples/support/certificates.js';
 import { BUSY, setApart, setTogether } from './lib/children.js';
 import { cost, type Effort, type Figure, type Part } from './lib/figures.js';
-import { progress, prove } from './lib/harness.js';
+import { progress, prove, shuffled } from './lib/harness.js';
 
 type Version = 'TLSv1.2' | 'TLSv1.3';
 
@@ -61,11 +61,16 @@ const ONLY = new RegExp(process.env['BENCH_ONLY'] ?? '');
 const BATCH = 320;
 /** As of a server whose processor time is short: what waits for a store meanwhile is asked for together. */
 const IN_PARALLEL = 32;
-const ROUNDS = Number(process.env['BENCH_ROUNDS'] ?? 9);
+const ROUNDS = Number(process.env['BENCH_ROUNDS'] ?? 24);
 /** Rounds before the first that counts, in each process: V8 goes on compiling for thousands of connections. */
-const WARM_UP = Number(process.env['BENCH_WARM_UP'] ?? 16);
+const WARM_UP = Number(process.env['BENCH_WARM_UP'] ?? 12);
+/** One round in so many, where no limit depends on the variant. */
+const SELDOM = 3;
 /** Processes of each variant, one after the other: how a process lies in memory is a part of its speed. */
 const GENERATIONS = Number(process.env['BENCH_GENERATIONS'] ?? 3);
+
+/** Whether it has a limit, or is what others are held against. */
+const isLimited = ({ store, target }: Variant): boolean => target !== undefined || store === MEMORY.store;
 
 const PLACES = { alone: 'alone', hits: 'hits', behind: 'behind the cache in memory' };
 const nameOf = (version: Version, { store, mode }: Variant): string => `${version}, ${store} ${PLACES[mode]}`;
@@ -190,25 +195,41 @@ const shortName = ({ store, mode }: Variant): string => {
   return mode === 'alone' ? store : `${store}, behind memory`;
 };
 
-async function measure(version: Version, engines: Engines, setup: object, quick: boolean): Promise<Figure[]> {
-  const [generations, rounds, warmUp] = quick ? [1, 2, 0] : [GENERATIONS, ROUNDS, WARM_UP];
+interface Plan {
+  readonly generations: number;
+  readonly rounds: number;
+  readonly warmUp: number;
+}
+
+/** A process of each variant, and what their batches cost. */
+async function generation(
+  variants: readonly Variant[],
+  start: (variant: Variant, number: number) => ReturnType<typeof serve>,
+  { rounds, warmUp }: Plan,
+  costs: readonly number[][],
+): Promise<void> {
+  const servers: { variant: Variant; server: Awaited<ReturnType<typeof serve>>; costs: number[] }[] = [];
+  for (const [i, variant] of variants.entries()) {
+    servers.push({ variant, server: await start(variant, i), costs: costs[i] as number[] });
+  }
+  for (let round = -warmUp; round < rounds; round++) {
+    const due = servers.filter(({ variant }) => round < 0 || round % SELDOM === 0 || isLimited(variant));
+    for (const { server, costs } of shuffled(due)) {
+      const cost = await server.cost();
+      if (round >= 0) costs.push(cost);
+    }
+  }
+  for (const { server } of servers) await server.end();
+}
+
+async function measure(version: Version, engines: Engines, setup: object, plan: Plan): Promise<Figure[]> {
   const variants = [MEMORY, ...variantsOf(version).filter((variant) => ONLY.test(nameOf(version, variant)))];
   if (variants.length === 1) return [];
   const costs: number[][] = variants.map(() => []);
-  for (let generation = 0; generation < generations; generation++) {
-    const servers: Awaited<ReturnType<typeof serve>>[] = [];
-    for (const [i, variant] of variants.entries()) {
-      const path = join(engines.folder, `${version}-${generation}-${i}`);
-      servers.push(await serve({ ...setup, path }, version, variant));
-    }
-    for (let round = -warmUp; round < rounds; round++) {
-      const order = [...servers.entries()];
-      for (const [i, server] of round % 2 === 0 ? order : order.reverse()) {
-        const cost = await server.cost();
-        if (round >= 0) costs[i]?.push(cost);
-      }
-    }
-    for (const server of servers) await server.end();
+  for (let number = 0; number < plan.generations; number++) {
+    const start = (variant: Variant, i: number) =>
+      serve({ ...setup, path: join(engines.folder, `${version}-${number}-${i}`) }, version, variant);
+    await generation(variants, start, plan, costs);
   }
   const [memory = []] = costs;
   return variants.map((variant, i) => {
@@ -222,7 +243,7 @@ const ABOUT = `
 A server whose sessions lie in an external store, which alone finds them, or which is written *behind* the cache in
 memory; held against the cache in memory alone. Redis and memcached run on the same machine; their own processor time is
 not counted, and the servers have a processor for themselves. Each variant is a process of its own, and every connection
-of it must resume; ${IN_PARALLEL} come at a time.
+of it must resume; ${IN_PARALLEL} come at a time, and the variants take turns, in another order each time.
 
 In TLS 1.2 a resumption is one lookup. In TLS 1.3 it makes a new session, which is written to the store: the rows *hits*
 leave that out, and every client comes back with the session of its first visit.
@@ -233,10 +254,13 @@ export async function stores({ quick }: Effort): Promise<Part> {
   try {
     const { key, cert } = await makeCertificate({ names: ['localhost'] });
     const setup = { key, cert, redis: await engines.redis(), memcached: await engines.memcached() };
+    const plan = quick
+      ? { generations: 1, rounds: 2, warmUp: 0 }
+      : { generations: GENERATIONS, rounds: ROUNDS, warmUp: WARM_UP };
     const figures: Figure[] = [];
     for (const version of ['TLSv1.3', 'TLSv1.2'] as const) {
       progress(`stores: ${version}`);
-      figures.push(...(await measure(version, engines, setup, quick)));
+      figures.push(...(await measure(version, engines, setup, plan)));
     }
     return { title: 'Where the sessions lie', about: ABOUT, figures };
   } finally {

@@ -44,6 +44,8 @@ export async function leave(child: ChildProcess): Promise<void> {
 
 const LAST = availableParallelism() - 1;
 
+let together = true;
+
 /** By taskset(1), and nothing happens without it. */
 function place(pid: number | undefined, processors: string): void {
   if (LAST > 0) spawnSync('taskset', ['-a', '-p', '-c', processors, String(pid)], { stdio: 'ignore' });
@@ -54,11 +56,13 @@ function place(pid: number | undefined, processors: string): void {
  * handshake costs depends on who else was on its processor.
  */
 export function setApart(server: ChildProcess): void {
-  place(process.pid, `0-${LAST - 1}`);
+  if (together) place(process.pid, `0-${LAST - 1}`);
+  together = false;
   place(server.pid, String(LAST));
 }
 
 /** Lets this process, and what it starts from now on, have all processors again. */
 export function setTogether(): void {
   place(process.pid, `0-${LAST}`);
+  together = true;
 }

@@ -2,7 +2,7 @@
 
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { ask, BUSY, leave, reply } from './children.js';
+import { ask, BUSY, leave, reply, setApart } from './children.js';
 
 /** PEM texts. With `ca` the server asks for client certificates. */
 export interface Site {
@@ -29,6 +29,7 @@ export async function startNode(kind: NodeKind, site: Site): Promise<BenchServer
     execArgv: BUSY,
   });
   const { port } = await reply<{ port: number }>(child);
+  setApart(child);
   return {
     port,
     cpu: async () => (await ask<{ cpu: number }>(child, 'read')).cpu,

@@ -13,6 +13,19 @@ export const median = (values: readonly number[]): number => quantile(values, 0.
 export const mean = (values: readonly number[]): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
 
+/**
+ * In another order each time: one that always comes after the same, or now and then after itself, would find the caches of
+ * the processor in another state than the others do.
+ */
+export function shuffled<T>(items: readonly T[]): T[] {
+  const order = [...items];
+  for (let left = order.length; left > 1; left--) {
+    const [picked] = order.splice(Math.floor(Math.random() * left), 1);
+    order.push(picked as T);
+  }
+  return order;
+}
+
 export interface Timing {
   readonly calls: number;
   readonly rounds: number;

@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import * as net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setApart } from './children.js';
 import type { BenchServer, Site } from './handshake-servers.js';
 
 export type NginxKind = 'cache' | 'tickets';
@@ -94,6 +95,7 @@ export async function startNginx(kind: NginxKind, site: Site): Promise<BenchServ
   const child = spawn('nginx', ['-e', 'stderr', '-p', folder, '-c', file], { stdio: ['ignore', 'ignore', 'inherit'] });
   await once(child, 'spawn');
   await listening(child, port);
+  setApart(child);
   return {
     port,
     request: REQUEST,

@@ -6,15 +6,13 @@
  * slot numbers and must not use one after `remove`.
  */
 
-// The global of that name is an accessor.
-import { Buffer } from 'node:buffer';
+import { copyOf } from '../wire/bytes.js';
 
 /** Slot numbers are `chunk << SLOT_BITS | position`. */
 const SLOT_BITS = 12;
 const MAX_SLOTS = 1 << SLOT_BITS;
 const FIRST_CHUNK_BYTES = 4096;
 const FULL_CHUNK_BYTES = 256 * 1024;
-const FEW_BYTES = 256;
 
 /** Of the bytes from `start` to `end`: a 32-bit integer. */
 export type IdHash = (bytes: Uint8Array, start: number, end: number, seed: number) => number;
@@ -229,15 +227,8 @@ export class SessionArena {
 
   /** A copy of the session. */
   read(slot: number): Buffer {
-    const length = this.#number(slot, LENGTH);
-    const copy = Buffer.allocUnsafe(length);
-    // Of so few bytes, a view costs more than their copy.
-    if (length <= FEW_BYTES) {
-      const { bytes } = this.#chunkOf(slot);
-      const start = this.#sessionAt(slot);
-      for (let i = 0; i < length; i++) copy[i] = bytes[start + i] as number;
-    } else copy.set(this.view(slot));
-    return copy;
+    const start = this.#sessionAt(slot);
+    return copyOf(this.#chunkOf(slot).bytes, start, start + this.#number(slot, LENGTH));
   }
 
   /** The session in place: for comparing, and for tests. */

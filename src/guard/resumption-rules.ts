@@ -51,6 +51,12 @@ export type NotResumedReason =
   /** The cache, its clock or its store threw. */
   | 'lookup-failed';
 
+/** What is judged of a session. */
+type JudgedSession = Pick<
+  SslSession,
+  'protocolVersion' | 'cipherSuite' | 'extendedMasterSecret' | 'peerCertificate' | 'verifyResult'
+>;
+
 const TLS_1_2 = 0x0303;
 export const TLS_1_3 = 0x0304;
 /** PskKeyExchangeMode psk_dhe_ke, RFC 8446 §4.2.9. */
@@ -93,7 +99,7 @@ export function findOffer(hello: ClientHelloView, tls13: boolean): ResumptionOff
  */
 export function refusal(
   hello: ClientHelloView,
-  session: SslSession | undefined,
+  session: JudgedSession | undefined,
   offer: ResumptionOffer,
   requestCert: boolean,
 ): NotResumedReason | undefined {
@@ -108,6 +114,6 @@ export function refusal(
 }
 
 /** Measured: a TLS 1.3 session of a client without a certificate says X509_V_OK too, so both are asked. */
-export function holdsVerifiedCertificate(session: SslSession): boolean {
+export function holdsVerifiedCertificate(session: JudgedSession): boolean {
   return session.peerCertificate !== undefined && session.verifyResult === VERIFIED;
 }

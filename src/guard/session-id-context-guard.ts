@@ -19,7 +19,7 @@ import type { MaybePromise } from '../stores/session-store.js';
 import type { SharedState } from '../stores/shared-state.js';
 import { MAX_TICKET_LIFETIME } from '../wire/ticket-lifetime.js';
 import { GuardFacts } from './guard-facts.js';
-import { keyOfRevocation, type RevocableConnection, type Revocation, type ShownSession } from './revocations.js';
+import { keyOfRevocation, type RevocableConnection, type Revocation } from './revocations.js';
 
 export type { RevocableConnection, Revocation };
 
@@ -181,14 +181,22 @@ export class SessionIdContextGuard {
   /**
    * Whether a session that a client shows must not be resumed, whatever was made of it.
    *
+   * @param id what it is shown as
+   * @param fullHandshakeTime milliseconds since 1970
    * @internal
    */
-  refusalOf(servername: string | undefined, shown: Omit<ShownSession, 'place'>): GuardRefusal | undefined {
+  refusalOf(
+    servername: string | undefined,
+    id: Uint8Array,
+    fullHandshakeTime: number,
+    session: { readonly peerCertificate: Uint8Array | undefined } | undefined,
+  ): GuardRefusal | undefined {
     const { revocations, margin } = this.#facts;
     if (this.#refusesWithoutState && !this.#facts.current) return 'state-unavailable';
     if (revocations.size === 0) return undefined;
     const place = servername === undefined ? undefined : this.#placeOf(servername);
-    return revocations.holds({ ...shown, place }, margin) ? 'revoked' : undefined;
+    const shown = { id, place, fullHandshakeTime, peerCertificate: session?.peerCertificate };
+    return revocations.holds(shown, margin) ? 'revoked' : undefined;
   }
 
   /** Where sessions of a name are: with those of its group, or by themselves. */

@@ -57,10 +57,10 @@ export function judgeTicket(
 function revoked(
   ticket: Buffer,
   fullHandshakeTime: number,
-  peerCertificate: Buffer | undefined,
+  session: SslSession | undefined,
   { guard, servername }: TicketCircumstances,
 ): NotResumedReason | undefined {
-  return guard.refusalOf(servername, { id: ticket, fullHandshakeTime, peerCertificate });
+  return guard.refusalOf(servername, ticket, fullHandshakeTime, session);
 }
 
 function judgeSession(
@@ -75,7 +75,7 @@ function judgeSession(
   // Nothing else tells a ticket without a stamp from before a rotation.
   if (stamped === undefined && made <= circumstances.forgottenAt) return 'other-context';
   if (!guard.withinChainAge(made, now)) return 'chain-too-old';
-  const refused = revoked(ticket, made, session.peerCertificate, circumstances);
+  const refused = revoked(ticket, made, session, circumstances);
   if (refused !== undefined) return refused;
   if (session.extendedMasterSecret && !extendedMasterSecret) return 'extended-master-secret';
   return requestCert && !holdsValidCertificate(session, now) ? 'client-certificate' : made;

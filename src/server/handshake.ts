@@ -18,7 +18,7 @@ import {
 import type { SessionIdContextGuard, SessionPolicy } from '../guard/session-id-context-guard.js';
 import { isPromise, type MaybePromise } from '../stores/session-store.js';
 import type { ClientHelloView } from '../wire/client-hello-view.js';
-import { decodeSslSession } from '../wire/ssl-session.js';
+import { factsOf } from '../wire/session-facts.js';
 import { attachOutcome, HandshakeOutcome, type ResumptionWay } from './connection.js';
 import { ContextMemory } from './context-memory.js';
 import { whyNotTaken } from './not-taken.js';
@@ -246,11 +246,9 @@ export class Handshake extends AsyncResource {
     const { guard, clock } = this.#setting;
     if (!this.#current()) return 'unknown';
     if (!guard.withinChainAge(entry.fullHandshakeTime, clock())) return 'chain-too-old';
-    const { fullHandshakeTime } = entry;
-    const session = decodeSslSession(entry.session);
-    const shown = { id: offer.sessionId, fullHandshakeTime, peerCertificate: session?.peerCertificate };
+    const session = factsOf(entry.session);
     return (
-      guard.refusalOf(this.servername, shown) ??
+      guard.refusalOf(this.servername, offer.sessionId, entry.fullHandshakeTime, session) ??
       refusal(this.#hello as ClientHelloView, session, offer, this.policy.requestCert)
     );
   }
@@ -386,8 +384,8 @@ export class Handshake extends AsyncResource {
 }
 
 function holdsVerifiedPeer(session: Buffer): boolean {
-  const decoded = decodeSslSession(session);
-  return decoded !== undefined && holdsVerifiedCertificate(decoded);
+  const facts = factsOf(session);
+  return facts !== undefined && holdsVerifiedCertificate(facts);
 }
 
 /** Milliseconds since 1970 when the client's certificate ends; `undefined` when none was given or it did not verify. */

@@ -31,6 +31,7 @@ export type Table = Database<Buffer, Uint8Array>;
  */
 const NO_TIMER = {};
 const noTimeout = (): object => NO_TIMER;
+const timers = globalThis as { setTimeout: unknown };
 
 /** What lies under a key. */
 export interface LmdbRecord {
@@ -139,15 +140,15 @@ export class LmdbFile {
    */
   read<T>(look: (table: RootDatabase<Buffer, Uint8Array>) => T): T {
     const { table } = this;
-    const { setTimeout } = globalThis;
-    Reflect.set(globalThis, 'setTimeout', noTimeout);
+    const { setTimeout } = timers;
+    timers.setTimeout = noTimeout;
     try {
       return look(table);
     } catch (error) {
       throw this.#failed('LMDB read', error);
     } finally {
       table.resetReadTxn();
-      Reflect.set(globalThis, 'setTimeout', setTimeout);
+      timers.setTimeout = setTimeout;
     }
   }
 

@@ -10,6 +10,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ResumptionError } from '../errors.js';
+import { copyOf } from '../wire/bytes.js';
 import { type LmdbFile, recordOf, type Table, type TableStatistics, type Tree } from './lmdb-file.js';
 import type { Write } from './lmdb-writes.js';
 
@@ -19,6 +20,8 @@ const [SESSION, PLACE] = [1, 2];
 const FIRST_PLACE = Buffer.of(PLACE);
 const AFTER_PLACES = Buffer.of(PLACE + 1);
 const LAST_TIME = 2 ** 42 - 1;
+/** The key that is looked up: for one read after the other. */
+const forLookup = Buffer.alloc(1 + KEY_BYTES, SESSION);
 
 /** The part of the file that sessions may fill. The rest is for pages that are free, or copies that were replaced. */
 const FILL = 0.7;
@@ -74,10 +77,12 @@ export class LmdbSessions {
 
   /** A copy of a session that is not over, and its version. */
   find(key: Uint8Array): { session: Buffer; version: number } | undefined {
-    const record = this.#file.read((table) => recordOf(table, sessionKey(key)));
+    forLookup.set(key, 1);
+    const record = this.#file.read((table) => recordOf(table, forLookup));
     if (record === undefined || record.value.length <= TIME_BYTES) return undefined;
-    if (this.#options.clock() > record.value.readUIntBE(0, TIME_BYTES)) return undefined;
-    return { session: Buffer.from(record.value.subarray(TIME_BYTES)), version: record.version };
+    const { value, version } = record;
+    if (this.#options.clock() > value.readUIntBE(0, TIME_BYTES)) return undefined;
+    return { session: copyOf(value, TIME_BYTES, value.length), version };
   }
 
   encode(session: Uint8Array, timeout: number): Buffer {

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { asBuffer } from '../wire/bytes.js';
+import { asBuffer, copyOf } from '../wire/bytes.js';
 
 const VERSION = 1;
 const KEY_BYTES = 32;
@@ -65,7 +65,7 @@ export function openEnvelope(envelope: unknown, key: Uint8Array, now: number): S
   const fullHandshakeTime = readTime(bytes, 33);
   const expiresAt = readTime(bytes, 41);
   if (fullHandshakeTime > expiresAt || !(expiresAt <= now + FARTHEST_EXPIRY)) return undefined;
-  return { session: Buffer.from(bytes.subarray(HEADER_BYTES)), fullHandshakeTime, expiresAt };
+  return { session: copyOf(bytes, HEADER_BYTES, bytes.length), fullHandshakeTime, expiresAt };
 }
 
 function writeTime(bytes: Buffer, at: number, time: number): void {

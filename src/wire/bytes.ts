@@ -5,6 +5,9 @@
  * @module
  */
 
+// The global of that name is an accessor.
+import { Buffer } from 'node:buffer';
+
 /** The byte at `at`. */
 export function uint8(bytes: Uint8Array, at: number): number {
   return bytes[at] as number;
@@ -18,6 +21,18 @@ export function uint16(bytes: Uint8Array, at: number): number {
 /** The 3-byte number at `at`. */
 export function uint24(bytes: Uint8Array, at: number): number {
   return (uint8(bytes, at) << 16) | uint16(bytes, at + 1);
+}
+
+/** Of so few bytes, a view costs more than a copy of them. */
+const FEW_BYTES = 256;
+
+/** A copy of the bytes from `start` to `end`. */
+export function copyOf(bytes: Uint8Array, start: number, end: number): Buffer {
+  const length = end - start;
+  const copy = Buffer.allocUnsafe(length);
+  if (length > FEW_BYTES) copy.set(bytes.subarray(start, end));
+  else for (let i = 0; i < length; i++) copy[i] = uint8(bytes, start + i);
+  return copy;
 }
 
 /** The same bytes, not a copy. */

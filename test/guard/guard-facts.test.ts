@@ -41,7 +41,7 @@ const context = (guard: SessionIdContextGuard, parameters = P): string =>
   guard.contextFor({ servername: 'a.test', parameters }).toString('hex');
 
 const refusal = (guard: SessionIdContextGuard, made = NOW): string | undefined =>
-  guard.refusalOf('a.test', { id: Buffer.alloc(32), fullHandshakeTime: made, peerCertificate: undefined });
+  guard.refusalOf('a.test', Buffer.alloc(32), made, undefined);
 
 /** The settings that a test retires to have many. */
 const settings = (i: number): Buffer => Buffer.alloc(32, i.toString(16).padStart(8, '0'));

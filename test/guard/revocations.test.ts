@@ -43,7 +43,7 @@ interface Shown {
 function ended(guard: SessionIdContextGuard, shown: Shown = {}): boolean {
   const { id = ID, made = NOW, peerCertificate } = shown;
   const servername = 'servername' in shown ? shown.servername : 'a.test';
-  return guard.refusalOf(servername, { id, fullHandshakeTime: made, peerCertificate }) === 'revoked';
+  return guard.refusalOf(servername, id, made, { peerCertificate }) === 'revoked';
 }
 
 describe('a revocation', () => {

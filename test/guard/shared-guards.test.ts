@@ -50,7 +50,7 @@ const context = (guard: SessionIdContextGuard, parameters = P): string =>
   guard.contextFor({ servername: 'a.test', parameters }).toString('hex');
 
 const refusal = (guard: SessionIdContextGuard, fullHandshakeTime = Date.now()): string | undefined =>
-  guard.refusalOf('a.test', { id: Buffer.alloc(32), fullHandshakeTime, peerCertificate: undefined });
+  guard.refusalOf('a.test', Buffer.alloc(32), fullHandshakeTime, undefined);
 
 const listen = <T>(channel: string) => hear<T>(channel, cleanups);
 

@@ -255,9 +255,7 @@ describe.each(VERSIONS)('a revocation over %s', (version) => {
     now += 2 * HOUR + 1000;
     expect(state.entries('').size).toBe(1);
     const again = guardOf({ state, maxChainAge: 3600 });
-    expect(
-      again.refusalOf('a.test', { id: Buffer.alloc(1), fullHandshakeTime: now - 2 * HOUR, peerCertificate: undefined }),
-    ).toBeUndefined();
+    expect(again.refusalOf('a.test', Buffer.alloc(1), now - 2 * HOUR, undefined)).toBeUndefined();
     expect(again.withinChainAge(now - 2 * HOUR, now)).toBe(false);
     await visit(host.port, only(version));
     guard[Symbol.dispose]();
