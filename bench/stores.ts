@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { makeCertificate } from '../examples/support/certificates.js';
 import { BUSY, setApart, setTogether } from './lib/children.js';
 import { cost, type Effort, type Figure, type Part } from './lib/figures.js';
-import { progress, prove, shuffled } from './lib/harness.js';
+import { mean, progress, prove, shuffled } from './lib/harness.js';
 
 type Version = 'TLSv1.2' | 'TLSv1.3';
 
@@ -58,13 +58,13 @@ const AT_ONCE = /^(memory|lmdb)|behind$/;
 /** Which rows: `BENCH_ONLY='TLSv1.2, lmdb alone'`. */
 const ONLY = new RegExp(process.env['BENCH_ONLY'] ?? '');
 
-const BATCH = 320;
+const BATCH = 64;
 /** As of a server whose processor time is short: what waits for a store meanwhile is asked for together. */
 const IN_PARALLEL = 32;
-const ROUNDS = Number(process.env['BENCH_ROUNDS'] ?? 24);
+const ROUNDS = Number(process.env['BENCH_ROUNDS'] ?? 36);
 /** Rounds before the first that counts, in each process: V8 goes on compiling for thousands of connections. */
-const WARM_UP = Number(process.env['BENCH_WARM_UP'] ?? 12);
-/** One round in so many, where no limit depends on the variant. */
+const WARM_UP = Number(process.env['BENCH_WARM_UP'] ?? 10);
+/** One turn of a round in so many, where no limit depends on the variant. */
 const SELDOM = 3;
 /** Processes of each variant, one after the other: how a process lies in memory is a part of its speed. */
 const GENERATIONS = Number(process.env['BENCH_GENERATIONS'] ?? 3);
@@ -199,25 +199,28 @@ interface Plan {
   readonly generations: number;
   readonly rounds: number;
   readonly warmUp: number;
+  readonly turns: number;
 }
 
 /** A process of each variant, and what their batches cost. */
 async function generation(
   variants: readonly Variant[],
   start: (variant: Variant, number: number) => ReturnType<typeof serve>,
-  { rounds, warmUp }: Plan,
+  { rounds, warmUp, turns }: Plan,
   costs: readonly number[][],
 ): Promise<void> {
   const servers: { variant: Variant; server: Awaited<ReturnType<typeof serve>>; costs: number[] }[] = [];
   for (const [i, variant] of variants.entries()) {
     servers.push({ variant, server: await start(variant, i), costs: costs[i] as number[] });
   }
-  for (let round = -warmUp; round < rounds; round++) {
-    const due = servers.filter(({ variant }) => round < 0 || round % SELDOM === 0 || isLimited(variant));
-    for (const { server, costs } of shuffled(due)) {
-      const cost = await server.cost();
-      if (round >= 0) costs.push(cost);
+  for (let turn = 0; turn < warmUp * turns; turn++) for (const { server } of servers) await server.cost();
+  for (let round = 0; round < rounds; round++) {
+    const taken = servers.map(() => [] as number[]);
+    for (let turn = 0; turn < turns; turn++) {
+      const due = [...servers.entries()].filter(([, { variant }]) => isLimited(variant) || turn % SELDOM === 0);
+      for (const [i, { server }] of shuffled(due)) taken[i]?.push(await server.cost());
     }
+    for (const [i, { costs }] of servers.entries()) costs.push(mean(taken[i] as number[]));
   }
   for (const { server } of servers) await server.end();
 }
@@ -255,8 +258,8 @@ export async function stores({ quick }: Effort): Promise<Part> {
     const { key, cert } = await makeCertificate({ names: ['localhost'] });
     const setup = { key, cert, redis: await engines.redis(), memcached: await engines.memcached() };
     const plan = quick
-      ? { generations: 1, rounds: 2, warmUp: 0 }
-      : { generations: GENERATIONS, rounds: ROUNDS, warmUp: WARM_UP };
+      ? { generations: 1, rounds: 2, warmUp: 0, turns: 1 }
+      : { generations: GENERATIONS, rounds: ROUNDS, warmUp: WARM_UP, turns: 2 * SELDOM };
     const figures: Figure[] = [];
     for (const version of ['TLSv1.3', 'TLSv1.2'] as const) {
       progress(`stores: ${version}`);

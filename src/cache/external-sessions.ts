@@ -6,6 +6,7 @@ import { ResumptionError } from '../errors.js';
 import { DeadlineStore, type DeadlineStoreOptions } from '../stores/deadline-store.js';
 import { openEnvelope, type SessionEntry, sealEnvelope } from '../stores/session-envelope.js';
 import { isPromise, type MaybePromise, requireSessionStore, type SessionStore } from '../stores/session-store.js';
+import { copyOf } from '../wire/bytes.js';
 import type { Counters } from './session-statistics.js';
 
 export class ExternalSessions {
@@ -27,11 +28,14 @@ export class ExternalSessions {
   }
 
   get(key: Uint8Array): MaybePromise<SessionEntry | undefined> {
-    return this.#attempt(
-      'get',
-      () => this.#store.get(key),
-      (answer) => this.#open(answer, key),
-    );
+    try {
+      const answer = this.#store.get(key);
+      return isPromise(answer)
+        ? this.#later('get', answer, (value) => this.#open(value, key))
+        : this.#open(answer, key);
+    } catch (error) {
+      return this.#failed('get', error);
+    }
   }
 
   /** Gets and deletes: in one step if the store can, else the answer waits until the deletion has succeeded. */
@@ -95,14 +99,16 @@ export class ExternalSessions {
   ): MaybePromise<R | undefined> {
     try {
       const answer = call();
-      if (isPromise(answer))
-        return Promise.resolve(answer)
-          .then(answered)
-          .catch((error) => this.#failed(operation, error));
-      return answered(answer);
+      return isPromise(answer) ? this.#later(operation, answer, answered) : answered(answer);
     } catch (error) {
       return this.#failed(operation, error);
     }
+  }
+
+  #later<T, R>(operation: string, answer: Promise<T>, answered: (value: T) => MaybePromise<R | undefined>) {
+    return Promise.resolve(answer)
+      .then(answered)
+      .catch((error) => this.#failed(operation, error));
   }
 }
 
@@ -113,7 +119,7 @@ export function sessionOf(answer: MaybePromise<SessionEntry | undefined>): Maybe
 
 /** What the session is called outside: always 32 bytes, and never the caller's own buffer. */
 export function externalKey(id: Uint8Array): Buffer {
-  return id.length === 32 ? Buffer.from(id) : createHash('sha256').update(id).digest();
+  return id.length === 32 ? copyOf(id, 0, 32) : createHash('sha256').update(id).digest();
 }
 
 function isTimeout(error: unknown): boolean {
