@@ -82,8 +82,8 @@ function planOf(quick: boolean): Plan {
   const env = (name: string, value: number): number => Number(process.env[`BENCH_${name}`] ?? value);
   return {
     generations: env('GENERATIONS', quick ? 1 : 2),
-    rounds: env('ROUNDS', quick ? 3 : 9),
-    warmUp: env('WARM_UP', quick ? 1 : 4),
+    rounds: env('ROUNDS', quick ? 3 : 6),
+    warmUp: env('WARM_UP', quick ? 1 : 3),
     turns: quick ? SELDOM : 6 * SELDOM,
     batch: quick ? 20 : 60,
     inTurn: quick ? 4 : 6,

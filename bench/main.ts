@@ -2,7 +2,8 @@
  * All benchmarks, one after the other, or those that are named: `npm run bench -- handshakes cache`. Each proves its
  * results before it times them. The figures go into docs/benchmarks.json, in place of those of the same parts, and from
  * there into docs/benchmarks.md and docs/charts. With `--quick`, or part of a part by BENCH_ONLY, they go into a temporary
- * folder instead; `--out DIRECTORY` says where. `--draw` measures nothing, and draws what was measured anew.
+ * folder instead; `--out DIRECTORY` says where, and the groups that BENCH_ONLY leaves out stay there as they were. `--draw`
+ * measures nothing, and draws what was measured anew.
  */
 
 import { tmpdir } from 'node:os';
@@ -14,7 +15,7 @@ import { progress } from './lib/harness.js';
 import { environment } from './report/environment.js';
 import { readResults, writeResults } from './report/folder.js';
 import { partOf } from './report/markdown.js';
-import { merged, type Result } from './report/results.js';
+import { merged, type Result, withGroups } from './report/results.js';
 
 /** In the order of the page. What a part needs is loaded when its turn comes. */
 const PARTS: Readonly<Record<string, (effort: Effort) => Promise<Part>>> = {
@@ -59,7 +60,10 @@ for (const name of values.draw ? [] : asked) {
     const date = new Date().toISOString().slice(0, 10);
     const { title, about, figures } = part;
     const result: Result = { title, date, seconds, quick, ...place, about, figures };
-    const results = merged(readResults(folder), { [name]: result }, NAMES);
+    const before = readResults(folder);
+    const old = before[name];
+    const whole = old !== undefined && partial && old.quick === quick ? withGroups(old, result) : result;
+    const results = merged(before, { [name]: whole }, NAMES);
     writeResults(folder, results);
     console.log(partOf(name, results));
     progress(`${name}: ${seconds} s`);

@@ -16,6 +16,15 @@ export interface Result extends Part, Environment {
 /** By the name of the part. */
 export type Results = Readonly<Record<string, Result>>;
 
+/** Puts the groups of a part that were measured anew in place of what they were; its other groups stay as they are. */
+export function withGroups(before: Result, anew: Result): Result {
+  const measured = new Set(anew.figures.map(({ group }) => group));
+  const all = [...before.figures.filter(({ group }) => !measured.has(group)), ...anew.figures];
+  const groups = new Set([...before.figures, ...anew.figures].map(({ group }) => group));
+  const figures = [...groups].flatMap((name) => all.filter(({ group }) => group === name));
+  return { ...anew, figures, seconds: before.seconds + anew.seconds };
+}
+
 /** Puts the parts of a run in place of what they were, in the order of `names`; other parts stay as they are. */
 export function merged(before: Results, run: Results, names: readonly string[]): Results {
   const all = { ...before, ...run };

@@ -340,7 +340,8 @@ export class Handshake extends AsyncResource {
     if (this.#hello === undefined) return undefined;
     const ancestor = this.#answered ?? this.#judgement;
     const fullHandshakeTime = resumed ? ancestor?.fullHandshakeTime : this.#now();
-    const expiresAt = this.policy.requestCert ? certificateExpiry(socket) : Number.POSITIVE_INFINITY;
+    const makesSessions = this.#tls13 || !resumed || this.#waiting !== undefined;
+    const expiresAt = this.policy.requestCert && makesSessions ? certificateExpiry(socket) : Number.POSITIVE_INFINITY;
     if (fullHandshakeTime === undefined || expiresAt === undefined) return undefined;
     return { fullHandshakeTime, expiresAt };
   }

@@ -8,7 +8,7 @@ import { readResults, writeResults } from '../../bench/report/folder.js';
 import { page } from '../../bench/report/markdown.js';
 import { number, times } from '../../bench/report/numbers.js';
 import { pictures } from '../../bench/report/pictures.js';
-import { merged, type Result } from '../../bench/report/results.js';
+import { merged, type Result, withGroups } from '../../bench/report/results.js';
 
 const full = [300, 310, 320];
 const handshake = { group: 'ECDSA P-256, TLS 1.3', quantity: 'server CPU', unit: 'µs' };
@@ -235,6 +235,14 @@ describe('the folder of results', () => {
     const shown = [...text.matchAll(/!\[[^\]]+\]\(charts\/(.+?)\)/g)].map(([, file]) => file);
     expect(shown).toEqual(['handshakes-cpu.svg', 'growth.svg']);
     expect((await readdir(join(folder, 'charts'))).sort()).toEqual([...shown].sort());
+  });
+
+  it('keeps the groups of a part that were not measured anew, in their places', () => {
+    const of = (group: string, value: number): Figure => figure({ ...handshake, group, name: 'full' }, [value]);
+    const before = result([of('a', 1), of('b', 2), of('b', 3), of('c', 4)], { seconds: 60 });
+    const anew = result([of('b', 5), of('d', 6)], { seconds: 7, date: '2026-02-01' });
+    const figures = [of('a', 1), of('b', 5), of('c', 4), of('d', 6)];
+    expect(withGroups(before, anew)).toEqual({ ...anew, figures, seconds: 67 });
   });
 
   it('loses the charts that are drawn no more', async () => {
