@@ -4,7 +4,7 @@ import { type KeyType, makeCertificate } from '../examples/support/certificates.
 import { setTogether } from './lib/children.js';
 import { cost, type Effort, type Figure, figure, type Part } from './lib/figures.js';
 import { type BenchServer, type NodeKind, type Site, startNode } from './lib/handshake-servers.js';
-import { mean, median, progress, prove, shuffled } from './lib/harness.js';
+import { mean, median, progress, prove, SELDOM, takeTurns } from './lib/harness.js';
 import { type NginxKind, nginxVersion, startNginx } from './lib/nginx.js';
 import { type Version, Visitors } from './lib/visitors.js';
 
@@ -20,8 +20,6 @@ interface Variant {
   readonly warmsUp: boolean;
   /** What its server CPU must not exceed, as a ratio to another variant. */
   readonly target?: { readonly to: string; readonly atMost: number };
-  /** Whether it has a target, or is what another is held against. */
-  readonly isLimited?: boolean;
 }
 
 interface Scene {
@@ -45,7 +43,7 @@ function nginx(name: string, kind: NginxKind, resume: boolean): Variant {
 
 function variantsOf({ version, mutual }: Scene): Variant[] {
   const stateful = version === 'TLSv1.2' ? 'session ID' : 'stateful ticket';
-  const variants: Variant[] = [
+  return [
     node(FULL, 'node'),
     node(NODE_TICKET, 'node'),
     node(BARE, 'bare'),
@@ -56,8 +54,6 @@ function variantsOf({ version, mutual }: Scene): Variant[] {
       ? []
       : [nginx('full', 'tickets', false), nginx(stateful, 'cache', true), nginx('ticket', 'tickets', true)]),
   ];
-  const limited = new Set(variants.flatMap(({ name, target }) => (target === undefined ? [] : [name, target.to])));
-  return variants.map((variant) => ({ ...variant, isLimited: limited.has(variant.name) }));
 }
 
 const IN_PARALLEL = 4;
@@ -74,9 +70,6 @@ interface Plan {
   readonly batch: number;
   readonly inTurn: number;
 }
-
-/** One turn in so many, where no limit depends on the variant. */
-const SELDOM = 3;
 
 function planOf(quick: boolean): Plan {
   const env = (name: string, value: number): number => Number(process.env[`BENCH_${name}`] ?? value);
@@ -97,6 +90,8 @@ interface Running {
   readonly variant: Variant;
   readonly server: BenchServer;
   readonly visitors: Visitors;
+  /** Whether it has a target, or is what another is held against. */
+  readonly isLimited: boolean;
 }
 
 /**
@@ -115,21 +110,16 @@ async function turn({ variant, server, visitors }: Running, batch: number, inTur
   return { cpu, times: alone.handshakes };
 }
 
-/** So many turns of all, or of those that are due, and a sample of each. */
+/** So many turns, and a sample of each variant. */
 async function round(running: readonly Running[], { turns, batch, inTurn }: Plan, samples: Samples): Promise<void> {
-  const cpu = new Map<string, number[]>();
-  const times = new Map<string, number[]>();
-  for (let number = 0; number < turns; number++) {
-    const due = running.filter(({ variant }) => variant.isLimited || number % SELDOM === 0);
-    for (const each of shuffled(due)) {
-      const { name } = each.variant;
-      const taken = await turn(each, batch, inTurn);
-      cpu.set(name, [...(cpu.get(name) ?? []), taken.cpu]);
-      times.set(name, [...(times.get(name) ?? []), ...taken.times]);
-    }
+  const taken = await takeTurns(running, turns, (each) => turn(each, batch, inTurn));
+  for (const [{ variant }, given] of taken) {
+    const { name } = variant;
+    const cpu = mean(given.map((each) => each.cpu));
+    const time = median(given.flatMap(({ times }) => times)) * 1000;
+    samples.cpu.set(name, [...(samples.cpu.get(name) ?? []), cpu]);
+    samples.time.set(name, [...(samples.time.get(name) ?? []), time]);
   }
-  for (const [name, each] of cpu) samples.cpu.set(name, [...(samples.cpu.get(name) ?? []), mean(each)]);
-  for (const [name, each] of times) samples.time.set(name, [...(samples.time.get(name) ?? []), median(each) * 1000]);
 }
 
 /** Connections that count for nothing. nginx is compiled already. */
@@ -147,12 +137,14 @@ async function start(scene: Scene, running: Running[]): Promise<void> {
   const own = mutual ? await makeCertificate({ commonName: 'client', issuer: authority, keyType }) : undefined;
   const site = { key: identity.key, cert: identity.cert, ...(mutual && { ca: authority.cert }) };
   const certificate = own && { key: own.key, cert: own.cert };
-  for (const variant of variantsOf(scene)) {
+  const variants = variantsOf(scene);
+  const limited = new Set(variants.flatMap(({ name, target }) => (target === undefined ? [] : [name, target.to])));
+  for (const variant of variants) {
     const server = await variant.start(site);
     const { port, request } = server;
     const count = { count: IN_PARALLEL, parallel: IN_PARALLEL };
     const visitors = new Visitors({ port, version, request, ...count, ...certificate });
-    running.push({ variant, server, visitors });
+    running.push({ variant, server, visitors, isLimited: limited.has(variant.name) });
     await visitors.come(IN_PARALLEL, { resume: variant.resume });
   }
 }

@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { makeCertificate } from '../examples/support/certificates.js';
 import { BUSY, setApart, setTogether } from './lib/children.js';
 import { cost, type Effort, type Figure, type Part } from './lib/figures.js';
-import { mean, progress, prove, shuffled } from './lib/harness.js';
+import { mean, progress, prove, SELDOM, takeTurns } from './lib/harness.js';
 
 type Version = 'TLSv1.2' | 'TLSv1.3';
 
@@ -64,8 +64,6 @@ const IN_PARALLEL = 32;
 const ROUNDS = Number(process.env['BENCH_ROUNDS'] ?? 36);
 /** Rounds before the first that counts, in each process: V8 goes on compiling for thousands of connections. */
 const WARM_UP = Number(process.env['BENCH_WARM_UP'] ?? 10);
-/** One turn of a round in so many, where no limit depends on the variant. */
-const SELDOM = 3;
 /** Processes of each variant, one after the other: how a process lies in memory is a part of its speed. */
 const GENERATIONS = Number(process.env['BENCH_GENERATIONS'] ?? 3);
 
@@ -209,18 +207,14 @@ async function generation(
   { rounds, warmUp, turns }: Plan,
   costs: readonly number[][],
 ): Promise<void> {
-  const servers: { variant: Variant; server: Awaited<ReturnType<typeof serve>>; costs: number[] }[] = [];
+  const servers: { isLimited: boolean; server: Awaited<ReturnType<typeof serve>>; costs: number[] }[] = [];
   for (const [i, variant] of variants.entries()) {
-    servers.push({ variant, server: await start(variant, i), costs: costs[i] as number[] });
+    servers.push({ isLimited: isLimited(variant), server: await start(variant, i), costs: costs[i] as number[] });
   }
   for (let turn = 0; turn < warmUp * turns; turn++) for (const { server } of servers) await server.cost();
   for (let round = 0; round < rounds; round++) {
-    const taken = servers.map(() => [] as number[]);
-    for (let turn = 0; turn < turns; turn++) {
-      const due = [...servers.entries()].filter(([, { variant }]) => isLimited(variant) || turn % SELDOM === 0);
-      for (const [i, { server }] of shuffled(due)) taken[i]?.push(await server.cost());
-    }
-    for (const [i, { costs }] of servers.entries()) costs.push(mean(taken[i] as number[]));
+    const taken = await takeTurns(servers, turns, ({ server }) => server.cost());
+    for (const [{ costs }, given] of taken) costs.push(mean(given));
   }
   for (const { server } of servers) await server.end();
 }

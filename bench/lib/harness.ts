@@ -26,6 +26,23 @@ export function shuffled<T>(items: readonly T[]): T[] {
   return order;
 }
 
+/** One turn in so many is for all; the others are for those that a limit depends on. */
+export const SELDOM = 3;
+
+/** What each gave at its turns, which all take in another order each time. */
+export async function takeTurns<T extends { readonly isLimited: boolean }, Given>(
+  all: readonly T[],
+  turns: number,
+  take: (each: T) => Promise<Given>,
+): Promise<Map<T, Given[]>> {
+  const given = new Map(all.map((each) => [each, [] as Given[]]));
+  for (let turn = 0; turn < turns; turn++) {
+    const due = all.filter(({ isLimited }) => isLimited || turn % SELDOM === 0);
+    for (const each of shuffled(due)) given.get(each)?.push(await take(each));
+  }
+  return given;
+}
+
 export interface Timing {
   readonly calls: number;
   readonly rounds: number;

@@ -30,9 +30,13 @@ export class ExternalSessions {
   get(key: Uint8Array): MaybePromise<SessionEntry | undefined> {
     try {
       const answer = this.#store.get(key);
-      return isPromise(answer)
-        ? this.#later('get', answer, (value) => this.#open(value, key))
-        : this.#open(answer, key);
+      // What is answered at once, for every handshake, makes no functions.
+      if (!isPromise(answer)) return this.#open(answer, key);
+      return this.#attempt(
+        'get',
+        () => answer,
+        (value) => this.#open(value, key),
+      );
     } catch (error) {
       return this.#failed('get', error);
     }
@@ -99,16 +103,14 @@ export class ExternalSessions {
   ): MaybePromise<R | undefined> {
     try {
       const answer = call();
-      return isPromise(answer) ? this.#later(operation, answer, answered) : answered(answer);
+      if (isPromise(answer))
+        return Promise.resolve(answer)
+          .then(answered)
+          .catch((error) => this.#failed(operation, error));
+      return answered(answer);
     } catch (error) {
       return this.#failed(operation, error);
     }
-  }
-
-  #later<T, R>(operation: string, answer: Promise<T>, answered: (value: T) => MaybePromise<R | undefined>) {
-    return Promise.resolve(answer)
-      .then(answered)
-      .catch((error) => this.#failed(operation, error));
   }
 }
 

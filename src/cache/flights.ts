@@ -1,7 +1,7 @@
 /** Lookups on their way outside: what happens to a session meanwhile decides what their answer may still do. */
 
 import type { SessionEntry } from '../stores/session-envelope.js';
-import { keyOfId } from './session-index.js';
+import { latin1 } from '../wire/bytes.js';
 
 /** One or several lookups of the same key. */
 export interface Flight {
@@ -27,7 +27,7 @@ export class Flights {
   readonly #flights = new Map<string, Flight>();
 
   begin(id: Uint8Array): Flight {
-    const key = keyOfId(id);
+    const key = latin1(id);
     let flight = this.#flights.get(key);
     if (flight === undefined) {
       flight = { key, lookups: 0, revoked: false, superseded: false };
@@ -44,7 +44,7 @@ export class Flights {
 
   revoke(id: Uint8Array): void {
     if (this.#flights.size === 0) return;
-    const flight = this.#flights.get(keyOfId(id));
+    const flight = this.#flights.get(latin1(id));
     if (flight === undefined) return;
     flight.revoked = true;
     // Lookups that begin after the removal are none of its business.
@@ -53,7 +53,7 @@ export class Flights {
 
   supersede(id: Uint8Array): void {
     if (this.#flights.size === 0) return;
-    const flight = this.#flights.get(keyOfId(id));
+    const flight = this.#flights.get(latin1(id));
     if (flight !== undefined) flight.superseded = true;
   }
 

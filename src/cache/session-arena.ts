@@ -6,7 +6,7 @@
  * slot numbers and must not use one after `remove`.
  */
 
-import { copyOf } from '../wire/bytes.js';
+import { copyOf, holdsAt } from '../wire/bytes.js';
 
 /** Slot numbers are `chunk << SLOT_BITS | position`. */
 const SLOT_BITS = 12;
@@ -199,10 +199,7 @@ export class SessionArena {
     const chunk = this.#chunks[slot >>> SLOT_BITS];
     const at = slot & (MAX_SLOTS - 1);
     if (chunk?.links[at * INTEGERS + ID_LENGTH] !== id.length) return false;
-    const { bytes } = chunk;
-    const start = at * chunk.slotBytes;
-    for (let i = 0; i < id.length; i++) if (bytes[start + i] !== id[i]) return false;
-    return true;
+    return holdsAt(chunk.bytes, at * chunk.slotBytes, id);
   }
 
   length(slot: number): number {

@@ -11,6 +11,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
+import { latin1 } from '../wire/bytes.js';
 import { type IdHash, NO_SLOT, type SessionArena } from './session-arena.js';
 
 const ENTRIES_PER_SHARD = 20_480;
@@ -68,7 +69,7 @@ export class SessionIndex {
     const hash = this.#hash(id, 0, id.length, this.#seed);
     const slot = this.#shards[this.#shardOf(hash)]?.peek(hash);
     if (slot !== undefined && this.#arena.hasId(slot, id)) return slot;
-    return this.#collided.size === 0 ? NO_SLOT : (this.#collided.get(keyOfId(id)) ?? NO_SLOT);
+    return this.#collided.size === 0 ? NO_SLOT : (this.#collided.get(latin1(id)) ?? NO_SLOT);
   }
 
   /** An ID that is not held becomes the newest. */
@@ -77,7 +78,7 @@ export class SessionIndex {
     const at = this.#shardOf(hash);
     const taken = this.#shards[at]?.peek(hash);
     if (taken !== undefined && taken !== slot && this.#holds(taken, hash)) {
-      this.#collided.set(keyOfId(id), slot);
+      this.#collided.set(latin1(id), slot);
       return;
     }
     this.#withRoom(at).set(hash, slot);
@@ -88,7 +89,7 @@ export class SessionIndex {
     const hash = this.#hashOf(slot);
     const at = this.#shardOf(hash);
     const shard = this.#shards[at];
-    if (shard?.peek(hash) !== slot) this.#collided.delete(keyOfId(this.#arena.id(slot)));
+    if (shard?.peek(hash) !== slot) this.#collided.delete(latin1(this.#arena.id(slot)));
     else if (!this.#letGo(at, shard) && (shard.max <= KEEP_WHEN_EMPTY || shard.size > shard.max * LEAVE_BELOW)) {
       shard.delete(hash);
     }
@@ -99,7 +100,7 @@ export class SessionIndex {
     const hash = this.#hashOf(slot);
     const at = this.#shardOf(hash);
     const shard = this.#shards[at];
-    if (shard?.peek(hash) !== slot) this.#collided.delete(keyOfId(this.#arena.id(slot)));
+    if (shard?.peek(hash) !== slot) this.#collided.delete(latin1(this.#arena.id(slot)));
     else if (!this.#letGo(at, shard)) while (shard.size > 0 && shard.pop() !== slot);
   }
 
@@ -151,9 +152,4 @@ export class SessionIndex {
   #shardOf(hash: number): number {
     return (hash >>> 24) & this.#mask;
   }
-}
-
-/** An ID as a string of as many characters. */
-export function keyOfId(id: Uint8Array): string {
-  return Buffer.from(id.buffer, id.byteOffset, id.length).toString('latin1');
 }

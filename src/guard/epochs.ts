@@ -1,7 +1,7 @@
 /** What must be equal beside the settings for a session to come back: random, so that what is forgotten stays so. */
 
 import { createHash, randomBytes } from 'node:crypto';
-import { asBuffer } from '../wire/bytes.js';
+import { latin1 } from '../wire/bytes.js';
 
 const EPOCH_BYTES = 32;
 const FIRST_EPOCH = Buffer.alloc(EPOCH_BYTES);
@@ -101,7 +101,7 @@ export class Epochs {
   }
 
   #retiredOf(parameters: Uint8Array): Epoch | undefined {
-    return this.#retired.size === 0 ? undefined : this.#retired.get(textOf(parameters));
+    return this.#retired.size === 0 ? undefined : this.#retired.get(latin1(parameters));
   }
 
   /** Leaves the present epoch for a new one. @returns the fact to tell others */
@@ -159,10 +159,6 @@ export class Epochs {
       this.#retired.set(keyOf(name), first);
     }
   }
-}
-
-function textOf(bytes: Uint8Array): string {
-  return asBuffer(bytes).toString('latin1');
 }
 
 function keyOf(name: string): string {

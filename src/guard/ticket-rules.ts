@@ -33,12 +33,12 @@ export function judgeTicket(
   ticket: Buffer,
   circumstances: TicketCircumstances,
 ): NotResumedReason | number {
-  const { context, now, guard } = circumstances;
+  const { context, now, guard, servername } = circumstances;
   const stamp = openStamp(key, ticket.subarray(16, 32));
   if (stamp !== undefined) {
     if (!isStampedFor(stamp, context)) return 'other-context';
     if (!guard.withinChainAge(stamp.fullHandshakeTime, now)) return 'chain-too-old';
-    const refused = revoked(ticket, stamp.fullHandshakeTime, undefined, circumstances);
+    const refused = guard.refusalOf(servername, ticket, stamp.fullHandshakeTime, undefined);
     if (refused !== undefined) return refused;
   } else if (!circumstances.strangers) return 'other-context';
   if (stamp !== undefined && !circumstances.requestCert && circumstances.extendedMasterSecret) {
@@ -53,29 +53,19 @@ export function judgeTicket(
   }
 }
 
-/** Its whole bytes are what a ticket is revoked by. */
-function revoked(
-  ticket: Buffer,
-  fullHandshakeTime: number,
-  session: SslSession | undefined,
-  { guard, servername }: TicketCircumstances,
-): NotResumedReason | undefined {
-  return guard.refusalOf(servername, ticket, fullHandshakeTime, session);
-}
-
 function judgeSession(
   ticket: Buffer,
   session: SslSession | undefined,
   stamped: number | undefined,
   circumstances: TicketCircumstances,
 ): NotResumedReason | number {
-  const { requestCert, extendedMasterSecret, now, guard } = circumstances;
+  const { requestCert, extendedMasterSecret, now, guard, servername } = circumstances;
   if (session === undefined) return 'unreadable-session';
   const made = stamped ?? session.time * 1000;
   // Nothing else tells a ticket without a stamp from before a rotation.
   if (stamped === undefined && made <= circumstances.forgottenAt) return 'other-context';
   if (!guard.withinChainAge(made, now)) return 'chain-too-old';
-  const refused = revoked(ticket, made, session, circumstances);
+  const refused = guard.refusalOf(servername, ticket, made, session);
   if (refused !== undefined) return refused;
   if (session.extendedMasterSecret && !extendedMasterSecret) return 'extended-master-secret';
   return requestCert && !holdsValidCertificate(session, now) ? 'client-certificate' : made;

@@ -7,6 +7,7 @@
 import { outOfRange, requireFunction, requireNumber, requireObject, requireString, wrongType } from '../arguments.js';
 import { ResumptionError } from '../errors.js';
 import type { TicketSealer } from '../tickets/ticket-sealer.js';
+import { asBuffer } from '../wire/bytes.js';
 import { closedError, engineError } from './engine-errors.js';
 import { type FetchedResponse, type FetchLike, readObject, skipBody, writeObject } from './http-object.js';
 import { withSeal } from './sealed-store.js';
@@ -153,7 +154,7 @@ class HttpStore implements SessionStore {
 
   #ask(method: string, key: Uint8Array, headers: Record<string, string>, body?: ArrayBuffer): Promise<FetchedResponse> {
     const { fetch, deadline } = this.#tools;
-    return fetch(this.#base + Buffer.from(key.buffer, key.byteOffset, key.length).toString('hex'), {
+    return fetch(this.#base + asBuffer(key).toString('hex'), {
       method,
       headers: { ...this.#headers, ...headers },
       ...(body && { body }),

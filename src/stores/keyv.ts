@@ -6,6 +6,7 @@
 
 import { outOfRange, requireFunction, requireObject, requireString, wrongType } from '../arguments.js';
 import type { TicketSealer } from '../tickets/ticket-sealer.js';
+import { asBuffer } from '../wire/bytes.js';
 import { closedError, engineError, strangeAnswer } from './engine-errors.js';
 import { withSeal } from './sealed-store.js';
 import type { SessionStore } from './session-store.js';
@@ -133,7 +134,7 @@ class KeyvStore implements SessionStore {
 
   #name(key: Uint8Array): string {
     // Hexadecimal: there are databases that compare text without regard to case.
-    return this.#prefix + Buffer.from(key.buffer, key.byteOffset, key.length).toString('hex');
+    return this.#prefix + asBuffer(key).toString('hex');
   }
 
   /** @param doubtful says of an answer that it may stand for a failure */

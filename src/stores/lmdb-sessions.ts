@@ -20,8 +20,8 @@ const [SESSION, PLACE] = [1, 2];
 const FIRST_PLACE = Buffer.of(PLACE);
 const AFTER_PLACES = Buffer.of(PLACE + 1);
 const LAST_TIME = 2 ** 42 - 1;
-/** The key that is looked up: for one read after the other. */
-const forLookup = Buffer.alloc(1 + KEY_BYTES, SESSION);
+/** Room for the key that is looked up: for one read after the other. */
+const forLookup = Buffer.alloc(1 + KEY_BYTES);
 
 /** The part of the file that sessions may fill. The rest is for pages that are free, or copies that were replaced. */
 const FILL = 0.7;
@@ -77,8 +77,7 @@ export class LmdbSessions {
 
   /** A copy of a session that is not over, and its version. */
   find(key: Uint8Array): { session: Buffer; version: number } | undefined {
-    forLookup.set(key, 1);
-    const record = this.#file.read((table) => recordOf(table, forLookup));
+    const record = this.#file.read((table) => recordOf(table, sessionKey(key, forLookup)));
     if (record === undefined || record.value.length <= TIME_BYTES) return undefined;
     const { value, version } = record;
     if (this.#options.clock() > value.readUIntBE(0, TIME_BYTES)) return undefined;
@@ -198,8 +197,7 @@ export class LmdbSessions {
   }
 }
 
-function sessionKey(key: Uint8Array): Buffer {
-  const bytes = Buffer.allocUnsafe(1 + KEY_BYTES);
+function sessionKey(key: Uint8Array, bytes = Buffer.allocUnsafe(1 + KEY_BYTES)): Buffer {
   bytes[0] = SESSION;
   bytes.set(key, 1);
   return bytes;

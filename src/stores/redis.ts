@@ -6,6 +6,7 @@
 
 import { requireObject } from '../arguments.js';
 import type { TicketSealer } from '../tickets/ticket-sealer.js';
+import { asBuffer } from '../wire/bytes.js';
 import { closedError, engineError, saidBy, strangeAnswer } from './engine-errors.js';
 import { type RedisClient, type RedisCommands, redisCommands } from './redis-client.js';
 import { withSeal } from './sealed-store.js';
@@ -111,7 +112,7 @@ class RedisStore implements SessionStore {
   }
 
   #name(key: Uint8Array): string {
-    return this.#prefix + Buffer.from(key.buffer, key.byteOffset, key.length).toString('base64url');
+    return this.#prefix + asBuffer(key).toString('base64url');
   }
 
   async #call(what: string, command: () => Promise<unknown>): Promise<unknown> {

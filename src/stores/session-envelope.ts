@@ -7,7 +7,7 @@
  * @module
  */
 
-import { asBuffer, copyOf } from '../wire/bytes.js';
+import { asBuffer, copyOf, holdsAt } from '../wire/bytes.js';
 
 const VERSION = 1;
 const KEY_BYTES = 32;
@@ -61,16 +61,11 @@ export function openEnvelope(envelope: unknown, key: Uint8Array, now: number): S
   if (!(envelope instanceof Uint8Array) || envelope.length <= HEADER_BYTES || key.length !== KEY_BYTES)
     return undefined;
   const bytes = asBuffer(envelope);
-  if (bytes[0] !== VERSION || !isFor(bytes, key)) return undefined;
+  if (bytes[0] !== VERSION || !holdsAt(bytes, 1, key)) return undefined;
   const fullHandshakeTime = readTime(bytes, 33);
   const expiresAt = readTime(bytes, 41);
   if (fullHandshakeTime > expiresAt || !(expiresAt <= now + FARTHEST_EXPIRY)) return undefined;
   return { session: copyOf(bytes, HEADER_BYTES, bytes.length), fullHandshakeTime, expiresAt };
-}
-
-function isFor(envelope: Uint8Array, key: Uint8Array): boolean {
-  for (let i = 0; i < KEY_BYTES; i++) if (envelope[1 + i] !== key[i]) return false;
-  return true;
 }
 
 function writeTime(bytes: Buffer, at: number, time: number): void {

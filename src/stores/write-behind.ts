@@ -4,6 +4,7 @@
  */
 
 import { ResumptionError } from '../errors.js';
+import { latin1 } from '../wire/bytes.js';
 import { MAX_TICKET_LIFETIME } from '../wire/ticket-lifetime.js';
 import { type BoundedCalls, FULL, OPEN } from './bounded-calls.js';
 import { isPromise, type MaybePromise, type SessionStore } from './session-store.js';
@@ -285,11 +286,11 @@ export class WriteBehind {
   }
 
   #find(key: Uint8Array): Entry | undefined {
-    return this.#entries.size === 0 ? undefined : this.#entries.get(nameOf(key));
+    return this.#entries.size === 0 ? undefined : this.#entries.get(latin1(key));
   }
 
   #remember(key: Uint8Array): Entry {
-    const name = nameOf(key);
+    const name = latin1(key);
     const entry = {
       name,
       key: Uint8Array.from(key),
@@ -357,10 +358,6 @@ class Deferred {
 
 function isBusy(entry: Entry): boolean {
   return entry.current !== undefined || entry.next !== undefined;
-}
-
-function nameOf(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1');
 }
 
 function copyOf(value: Uint8Array | undefined): Uint8Array | undefined {

@@ -7,6 +7,7 @@
 import { constants } from 'node:crypto';
 import type { ConnectionOptions } from 'node:tls';
 import { outOfRange, requireBoolean, requireNumber, requireObject, wrongType } from '../arguments.js';
+import { asBuffer } from '../wire/bytes.js';
 import { bareSession, wayOfSession } from './client-session.js';
 
 /** The versions that sessions are resumed in, as Node names them. */
@@ -80,5 +81,5 @@ export function requireVersion(name: string, version: unknown): TlsVersion {
 function requireSession(session: unknown): Buffer {
   if (!(session instanceof Uint8Array)) throw wrongType('session', 'a Buffer', session);
   if (wayOfSession(session) === undefined) throw outOfRange('session', 'a session that can come back', session);
-  return Buffer.from(session.buffer, session.byteOffset, session.length);
+  return asBuffer(session);
 }

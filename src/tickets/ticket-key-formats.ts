@@ -7,6 +7,7 @@
 import { createHash } from 'node:crypto';
 import { outOfRange, wrongType } from '../arguments.js';
 import { ResumptionError } from '../errors.js';
+import { asBuffer } from '../wire/bytes.js';
 import { decodeBase64 } from './key-format-base64.js';
 import { guessFormat, guessOther, isText } from './key-format-guess.js';
 import { type KeyLayout, LAYOUTS, readKey, type TicketKeyFormat, writeKey } from './key-format-layouts.js';
@@ -96,7 +97,7 @@ function fault(format: TicketKeyFormat, what: string, options?: ErrorOptions): R
 }
 
 function inputBytes(input: unknown, format: TicketKeyFormat, layout: KeyLayout): Buffer {
-  if (input instanceof Uint8Array) return Buffer.from(input.buffer, input.byteOffset, input.length);
+  if (input instanceof Uint8Array) return asBuffer(input);
   if (typeof input !== 'string') {
     throw wrongType('input', layout.isText ? 'a Uint8Array or a string' : 'a Uint8Array', input);
   }

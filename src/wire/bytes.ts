@@ -1,5 +1,5 @@
 /**
- * Bytes as a Buffer, and big-endian numbers out of them. Callers have checked the bounds: past the end, the answers mean
+ * Bytes as Buffers and strings, and big-endian numbers out of them. Callers have checked the bounds: past the end, the answers mean
  * nothing.
  *
  * @module
@@ -35,7 +35,23 @@ export function copyOf(bytes: Uint8Array, start: number, end: number): Buffer {
   return copy;
 }
 
+/** The bytes from `start` to `end`, not a copy. */
+export function viewOf(bytes: Uint8Array, start: number, end: number): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start);
+}
+
+/** Whether `expected` stands at `at`, and not past the end. Not in constant time: for no secrets. */
+export function holdsAt(bytes: Uint8Array, at: number, expected: Uint8Array): boolean {
+  for (let i = 0; i < expected.length; i++) if (bytes[at + i] !== expected[i]) return false;
+  return true;
+}
+
+/** One character a byte. */
+export function latin1(bytes: Uint8Array): string {
+  return asBuffer(bytes).toString('latin1');
+}
+
 /** The same bytes, not a copy. */
 export function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  return Buffer.isBuffer(bytes) ? bytes : viewOf(bytes, 0, bytes.length);
 }

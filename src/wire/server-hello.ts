@@ -5,7 +5,7 @@
  */
 
 import { wrongType } from '../arguments.js';
-import { uint16 } from './bytes.js';
+import { uint16, viewOf } from './bytes.js';
 import { findMessage, MESSAGE_HEADER, NEW_SESSION_TICKET, SERVER_HELLO } from './handshake-records.js';
 
 /**
@@ -196,7 +196,7 @@ function messageIn(bytes: Uint8Array, type: number): Buffer | undefined {
   if (!(bytes instanceof Uint8Array)) throw wrongType('bytes', 'a Uint8Array', bytes);
   const found = findMessage(bytes, type);
   if (found === undefined) return undefined;
-  return Buffer.from(found.bytes.buffer, found.bytes.byteOffset + found.start, found.end - found.start);
+  return viewOf(found.bytes, found.start, found.end);
 }
 
 /** A copy, which shares its memory with nothing (Buffer.from's would keep a whole pool alive). */

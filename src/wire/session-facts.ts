@@ -4,17 +4,20 @@
  * @module
  */
 
-import { asBuffer, uint16 } from './bytes.js';
-import { DerReader, INTEGER, OCTET_STRING, SEQUENCE } from './der.js';
-
-const STRUCTURE_VERSION = 1;
-const FLAG_EXTENDED_MASTER_SECRET = 0x1;
-const UINT32 = 0xffff_ffff;
-
-/** The explicit tags of SSL_SESSION_ASN1 that matter here. */
-const PEER = 0xa3;
-const VERIFY_RESULT = 0xa5;
-const FLAGS = 0xad;
+import { uint16, viewOf } from './bytes.js';
+import { type DerReader, INTEGER, OCTET_STRING, SEQUENCE } from './der.js';
+import {
+  FLAG_EXTENDED_MASTER_SECRET,
+  FLAGS,
+  fieldsOf,
+  largest,
+  numberAfter,
+  PEER,
+  STRUCTURE_VERSION,
+  UINT32,
+  unwrapField,
+  VERIFY_RESULT,
+} from './ssl-session-fields.js';
 
 /** Named as in `SslSession`. */
 export class SessionFacts {
@@ -32,15 +35,12 @@ export class SessionFacts {
 
   /** A view. */
   get peerCertificate(): Buffer | undefined {
-    return this.#peerEnd === 0 ? undefined : asBuffer(this.#der.subarray(this.#peerStart, this.#peerEnd));
+    return this.#peerEnd === 0 ? undefined : viewOf(this.#der, this.#peerStart, this.#peerEnd);
   }
 
   /** @returns whether it is a session as far as it was looked at */
-  read(): boolean {
-    const fields = new DerReader(this.#der);
-    if (!fields.nextOf(SEQUENCE) || !fields.done) return false;
-    fields.descend();
-    if (!fields.nextOf(INTEGER) || fields.unsigned(STRUCTURE_VERSION) !== STRUCTURE_VERSION) return false;
+  read(fields: DerReader): boolean {
+    if (!fields.nextOf(INTEGER) || fields.unsigned(UINT32) !== STRUCTURE_VERSION) return false;
     if (!fields.nextOf(INTEGER)) return false;
     this.protocolVersion = fields.unsigned(UINT32);
     if (!fields.nextOf(OCTET_STRING) || fields.end - fields.start !== 2) return false;
@@ -48,24 +48,21 @@ export class SessionFacts {
     // The session ID and the master secret.
     if (!fields.nextOf(OCTET_STRING) || !fields.nextOf(OCTET_STRING)) return false;
     for (let last = -1; fields.next(); ) {
-      const number = fields.tag & 0x1f;
-      // Of two that say different things OpenSSL would go by none.
-      if ((fields.tag & 0xc0) !== 0x80 || number <= last || !this.#take(fields)) return false;
-      last = number;
+      last = numberAfter(last, fields.tag);
+      if (last < 0 || !this.#take(last, fields)) return false;
     }
     return fields.done;
   }
 
-  #take(field: DerReader): boolean {
-    if (field.tag === PEER) {
+  #take(number: number, field: DerReader): boolean {
+    if (number === PEER) {
       this.#peerStart = field.start;
       this.#peerEnd = field.end;
-      return field.unwrap(SEQUENCE);
+      return unwrapField(field, SEQUENCE);
     }
-    if (field.tag !== VERIFY_RESULT && field.tag !== FLAGS) return true;
-    const { tag } = field;
-    const value = field.unwrap(INTEGER) ? field.unsigned(UINT32) : -1;
-    if (tag === VERIFY_RESULT) this.verifyResult = value;
+    if (number !== VERIFY_RESULT && number !== FLAGS) return true;
+    const value = unwrapField(field, INTEGER) ? field.unsigned(largest(number)) : -1;
+    if (number === VERIFY_RESULT) this.verifyResult = value;
     else this.extendedMasterSecret = (value & FLAG_EXTENDED_MASTER_SECRET) !== 0;
     return value >= 0;
   }
@@ -76,6 +73,8 @@ export class SessionFacts {
  * @returns `undefined` for what is none. Fields that are not asked for are looked at no closer than to find the next.
  */
 export function factsOf(der: Uint8Array): SessionFacts | undefined {
+  const fields = fieldsOf(der, 0);
+  if (fields === undefined) return undefined;
   const facts = new SessionFacts(der);
-  return facts.read() ? facts : undefined;
+  return facts.read(fields) ? facts : undefined;
 }

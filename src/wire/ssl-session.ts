@@ -7,8 +7,29 @@
  */
 
 import { wrongType } from '../arguments.js';
-import { uint16 } from './bytes.js';
-import { DerReader, INTEGER, OCTET_STRING, SEQUENCE } from './der.js';
+import { uint16, viewOf } from './bytes.js';
+import { type DerReader, INTEGER, OCTET_STRING, SEQUENCE } from './der.js';
+import {
+  ALPN,
+  FLAG_EXTENDED_MASTER_SECRET,
+  FLAGS,
+  fieldsOf,
+  HOSTNAME,
+  largest,
+  MAX_EARLY_DATA,
+  numberAfter,
+  PEER,
+  SESSION_ID_CONTEXT,
+  STRUCTURE_VERSION,
+  TICKET,
+  TICKET_AGE_ADD,
+  TICKET_LIFETIME_HINT,
+  TIME,
+  TIMEOUT,
+  UINT32,
+  unwrapField,
+  VERIFY_RESULT,
+} from './ssl-session-fields.js';
 
 /**
  * A decoded session. Byte fields are views of the bytes that were decoded: no copy of a secret is made, and they mean
@@ -60,25 +81,8 @@ export interface DecodeOptions {
   readonly masterSecret?: boolean;
 }
 
-const FLAG_EXTENDED_MASTER_SECRET = 0x1;
-const STRUCTURE_VERSION = 1;
 const MAX_SESSION_ID = 32;
 const MAX_MASTER_SECRET = 512;
-const UINT32 = 0xffff_ffff;
-
-/** Numbers of the explicit tags of SSL_SESSION_ASN1. Those not listed (PSK names, SRP, key exchange group) are skipped. */
-const TIME = 1;
-const TIMEOUT = 2;
-const PEER = 3;
-const SESSION_ID_CONTEXT = 4;
-const VERIFY_RESULT = 5;
-const HOSTNAME = 6;
-const TICKET_LIFETIME_HINT = 9;
-const TICKET = 10;
-const FLAGS = 13;
-const TICKET_AGE_ADD = 14;
-const MAX_EARLY_DATA = 15;
-const ALPN = 16;
 
 /** What the fields without a tag are, in their order: versions of structure and protocol, cipher, ID, master secret. */
 const UNTAGGED = [INTEGER, INTEGER, OCTET_STRING, OCTET_STRING, OCTET_STRING];
@@ -98,12 +102,6 @@ const INSIDE: Readonly<Record<number, number | undefined>> = {
   [MAX_EARLY_DATA]: INTEGER,
   [ALPN]: OCTET_STRING,
 };
-
-/** Of the numbers; times are 64 bits wide, of which JavaScript counts to 2⁵³. */
-function largest(number: number): number {
-  if (number === VERIFY_RESULT) return 0x7fff_ffff;
-  return number === TIME || number === TIMEOUT || number === TICKET_LIFETIME_HINT ? Number.MAX_SAFE_INTEGER : UINT32;
-}
 
 const NODE_PREFIX = Buffer.from('\0nodejs:tls:session:1\0');
 
@@ -144,7 +142,7 @@ class DecodedSslSession implements SslSession {
   get checkedServername(): string | undefined {
     if (this.#checkedNameEnd === 0) return undefined;
     const start = NODE_PREFIX.length + 2;
-    return view(this.#der, start, this.#checkedNameEnd).toString('utf8');
+    return viewOf(this.#der, start, this.#checkedNameEnd).toString('utf8');
   }
 
   get extendedMasterSecret(): boolean {
@@ -152,11 +150,11 @@ class DecodedSslSession implements SslSession {
   }
 
   get sessionId(): Buffer {
-    return view(this.#der, this.#sessionIdStart, this.#sessionIdEnd);
+    return viewOf(this.#der, this.#sessionIdStart, this.#sessionIdEnd);
   }
 
   get sessionIdContext(): Buffer {
-    return view(this.#der, this.#contextStart, this.#contextEnd);
+    return viewOf(this.#der, this.#contextStart, this.#contextEnd);
   }
 
   get hostname(): string | undefined {
@@ -164,11 +162,11 @@ class DecodedSslSession implements SslSession {
   }
 
   get ticket(): Buffer | undefined {
-    return this.#ticketStart < 0 ? undefined : view(this.#der, this.#ticketStart, this.#ticketEnd);
+    return this.#ticketStart < 0 ? undefined : viewOf(this.#der, this.#ticketStart, this.#ticketEnd);
   }
 
   get peerCertificate(): Buffer | undefined {
-    return this.#peerStart < 0 ? undefined : view(this.#der, this.#peerStart, this.#peerEnd);
+    return this.#peerStart < 0 ? undefined : viewOf(this.#der, this.#peerStart, this.#peerEnd);
   }
 
   get alpnProtocol(): string | undefined {
@@ -176,7 +174,7 @@ class DecodedSslSession implements SslSession {
   }
 
   get masterSecret(): Buffer | undefined {
-    return this.#secretStart < 0 ? undefined : view(this.#der, this.#secretStart, this.#secretEnd);
+    return this.#secretStart < 0 ? undefined : viewOf(this.#der, this.#secretStart, this.#secretEnd);
   }
 
   /** Takes the contents of SSL_SESSION_ASN1; `false` when they are not such. */
@@ -187,12 +185,10 @@ class DecodedSslSession implements SslSession {
     if (!masterSecret) this.#secretStart = -1;
     let last = -1;
     while (fields.next()) {
-      // 0x80 is the implicit [0] of SSLv2's key_arg, all others are explicit; each at most once, in order.
-      const number = fields.tag & 0x1f;
-      if ((fields.tag & 0xc0) !== 0x80 || number <= last) return false;
-      last = number;
-      const inside = INSIDE[number];
-      if (inside !== undefined && !this.#readTagged(number, inside, fields)) return false;
+      last = numberAfter(last, fields.tag);
+      if (last < 0) return false;
+      const inside = INSIDE[last];
+      if (inside !== undefined && !this.#readTagged(last, inside, fields)) return false;
     }
     return fields.done;
   }
@@ -222,7 +218,7 @@ class DecodedSslSession implements SslSession {
 
   #readTagged(number: number, inside: number, fields: DerReader): boolean {
     const { start, end } = fields;
-    if ((fields.tag & 0x20) === 0 || !fields.unwrap(inside)) return false;
+    if (!unwrapField(fields, inside)) return false;
     if (inside === INTEGER) return this.#readNumber(number, fields.unsigned(largest(number)));
     if (inside === OCTET_STRING) return this.#readBytes(number, fields);
     this.#peerStart = start;
@@ -297,12 +293,8 @@ class DecodedSslSession implements SslSession {
   }
 }
 
-function view(der: Uint8Array, start: number, end: number): Buffer {
-  return Buffer.from(der.buffer, der.byteOffset + start, end - start);
-}
-
 function text(der: Uint8Array, start: number, end: number): string | undefined {
-  return start < 0 ? undefined : view(der, start, end).toString('latin1');
+  return start < 0 ? undefined : viewOf(der, start, end).toString('latin1');
 }
 
 /** Where Node's prefix ends; 0 when there is none, -1 when it is cut off. */
@@ -328,9 +320,8 @@ export function decodeSslSession(der: Uint8Array, options?: DecodeOptions): SslS
   if (!(der instanceof Uint8Array)) throw wrongType('der', 'a Uint8Array', der);
   const from = prefixEnd(der);
   if (from < 0) return undefined;
-  const fields = new DerReader(der, from);
-  if (!fields.nextOf(SEQUENCE) || !fields.done) return undefined;
-  fields.descend();
+  const fields = fieldsOf(der, from);
+  if (fields === undefined) return undefined;
   const session = new DecodedSslSession(der, from);
   return session.read(fields, options?.masterSecret === true) ? session : undefined;
 }
