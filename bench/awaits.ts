@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { makeCertificate } from '../examples/support/certificates.js';
 import { type Effort, type Figure, figure, type Part } from './lib/figures.js';
 import { progress } from './lib/harness.js';
+import { nodesAtHand } from './lib/nodes.js';
 
 /** Processes a Node: where code and data happen to lie differs from one to the next. */
 const RUNS = 7;
@@ -18,12 +19,10 @@ it, and after, when clients have come back. On every Node of \`PEER_NODES\` besi
 
 export async function awaits({ quick }: Effort): Promise<Part> {
   const { key, cert } = await makeCertificate({ names: ['localhost'] });
-  const nodes = [process.execPath, ...(process.env['PEER_NODES']?.split(',') ?? [])];
   const script = fileURLToPath(new URL('lib/awaits.js', import.meta.url));
   const env = { ...process.env, BENCH_SETUP: JSON.stringify({ key, cert }) };
   const figures: Figure[] = [];
-  for (const node of new Set(nodes)) {
-    const group = `Node ${(await run(node, ['--version'])).stdout.trim()}`;
+  for (const [group, node] of await nodesAtHand()) {
     progress(`awaits: ${group}`);
     const runs: { before: number; after: number }[] = [];
     for (let i = 0; i < (quick ? 1 : RUNS); i++) runs.push(JSON.parse((await run(node, [script], { env })).stdout));

@@ -27,6 +27,7 @@ const PARTS: Readonly<Record<string, (effort: Effort) => Promise<Part>>> = {
   balancer: async (effort) => (await import('./balancer.js')).balancer(effort),
   codec: async (effort) => (await import('./codec.js')).codec(effort),
   awaits: async (effort) => (await import('./awaits.js')).awaits(effort),
+  imports: async (effort) => (await import('./imports.js')).imports(effort),
 };
 const NAMES = Object.keys(PARTS);
 

@@ -60,6 +60,12 @@ const CHECKS: readonly Check[] = [
     built: true,
     command: () => script('check-subpaths'),
   },
+  {
+    name: 'sizes',
+    says: 'who uses a part carries no more than it',
+    built: true,
+    command: () => script('check-sizes'),
+  },
 ];
 
 const wanted = process.argv.slice(2);

@@ -14,7 +14,7 @@ export type ClientTlsOptions = tls.ConnectionOptions & {
 };
 
 /** Functions and contexts cannot be compared but by being the same; a number of one process means nothing in another. */
-const PROCESS = randomBytes(16).toString('hex');
+let processName: string | undefined;
 const DEFAULT_IDENTITY_CHECK = tls.checkServerIdentity;
 const identities = new WeakMap<object, string>();
 let lastIdentity = 0;
@@ -23,7 +23,8 @@ function identityOf(value: unknown): string | null {
   if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return null;
   let identity = identities.get(value);
   if (identity === undefined) {
-    identity = `${PROCESS}:${++lastIdentity}`;
+    processName ??= randomBytes(16).toString('hex');
+    identity = `${processName}:${++lastIdentity}`;
     identities.set(value, identity);
   }
   return identity;

@@ -16,7 +16,7 @@ import { type ClientSessions, connectWith } from './client-connection.js';
 import { type ClientTlsOptions, clientPolicy } from './client-policy.js';
 import { type ClientReloadReport, RELOAD, type Reloadable } from './client-reload.js';
 import { type Dialing, dial, type Opened } from './dial.js';
-import { ResumingAgent } from './resuming-agent.js';
+import { type ResumingAgent, resumingAgent } from './resuming-agent.js';
 import { type Offer, SessionShelf } from './session-shelf.js';
 
 /** Options of {@link ClientResumption}. */
@@ -128,7 +128,7 @@ export class ClientResumption {
    * @throws RangeError for `proxyEnv`: a connection through a proxy is not made here
    */
   agent(options: AgentOptions = {}): ResumingAgent {
-    return new ResumingAgent(this, options);
+    return resumingAgent(this, options);
   }
 
   /**

@@ -42,7 +42,7 @@ export interface ReloadChange {
 export type ContextFacts = ReadonlyMap<ReloadedSetting, readonly string[]>;
 
 /** Keys are compared by what this makes of them, which says nothing outside of the process. */
-const secret = randomBytes(32);
+let comparisonKey: Buffer | undefined;
 
 interface GivenKey {
   readonly pem?: string | Buffer;
@@ -50,6 +50,8 @@ interface GivenKey {
 
 function keyDigests(key: unknown): string[] {
   const keys = Array.isArray(key) ? key : key ? [key] : [];
+  comparisonKey ??= randomBytes(32);
+  const secret = comparisonKey;
   return keys.map((each: string | Buffer | GivenKey) => {
     const pem = (each as GivenKey).pem ?? (each as string | Buffer);
     return createHmac('sha256', secret).update(pem).digest('hex');

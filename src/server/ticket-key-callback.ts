@@ -49,12 +49,13 @@ export function requireNodeKeys(name: string, { current }: { readonly current: {
 
 type Answer = [result: number, hmacKey: Buffer, aesKey: Buffer, name: Buffer, vector: Buffer];
 
+let nobody: TicketKeyMaterial | undefined;
+
 /** Complete, and good for nothing: keys that were never anywhere else. */
-const nobody: TicketKeyMaterial = {
-  name: randomBytes(PART_BYTES),
-  hmacKey: randomBytes(PART_BYTES),
-  aesKey: randomBytes(PART_BYTES),
-};
+function nobodysKey(): TicketKeyMaterial {
+  nobody ??= { name: randomBytes(PART_BYTES), hmacKey: randomBytes(PART_BYTES), aesKey: randomBytes(PART_BYTES) };
+  return nobody;
+}
 
 /** Whether this Node has the callback. */
 export function hasTicketKeyCallback(nativeContext: object): boolean {
@@ -88,7 +89,8 @@ function sealingAnswer(source: TicketKeySource): Answer {
   } catch {
     // Nothing may leave this function but an answer.
   }
-  return [GOOD, nobody.hmacKey, nobody.aesKey, nobody.name, randomBytes(PART_BYTES)];
+  const nobodys = nobodysKey();
+  return [GOOD, nobodys.hmacKey, nobodys.aesKey, nobodys.name, randomBytes(PART_BYTES)];
 }
 
 function openingAnswer(source: TicketKeySource, name: unknown, vector: unknown): Answer {
@@ -103,7 +105,8 @@ function openingAnswer(source: TicketKeySource, name: unknown, vector: unknown):
   } catch {
     // As above.
   }
-  return [UNKNOWN, nobody.hmacKey, nobody.aesKey, nobody.name, nobody.name];
+  const nobodys = nobodysKey();
+  return [UNKNOWN, nobodys.hmacKey, nobodys.aesKey, nobodys.name, nobodys.name];
 }
 
 function isComplete(key: TicketKeyMaterial): boolean {

@@ -1,9 +1,9 @@
 /** The AES keys that a ticket key seals and opens with, each derived from it and a salt; and the headers they go with. */
 
 import { createSecretKey, hkdfSync, type KeyObject, randomFillSync } from 'node:crypto';
-import { startupSnapshot } from 'node:v8';
 import { requireSecrets, view } from './codec-arguments.js';
 import { writeRandom } from './codec-random.js';
+import { isBuildingSnapshot } from './startup-snapshot.js';
 import { KEY_NAME_BYTES, type TicketKey } from './ticket-key.js';
 
 /** A header is: version 1 | key name 16 | salt 32 | nonce 12. */
@@ -96,7 +96,7 @@ export class DerivedKeys {
 
   /** Remembers the AES key of this ticket's salt, once the ticket has proved that a holder of the ticket key chose it. */
   remember(ticket: Uint8Array, aesKey: KeyObject): void {
-    if (startupSnapshot.isBuildingSnapshot()) return;
+    if (isBuildingSnapshot()) return;
     this.#opening.set(saltStart(ticket), { salt: new Uint8Array(view(ticket, SALT_AT, NONCE_AT)), aesKey });
     if (this.#opening.size > MAX_OPENING_KEYS) this.#opening.delete(this.#opening.keys().next().value as number);
   }
@@ -121,7 +121,7 @@ export class DerivedKeys {
     this.#seals = 0;
     // What a startup snapshot holds, every process that starts from it has: there each seal gets a salt of its own. (And
     // a snapshot cannot hold key objects.)
-    if (!startupSnapshot.isBuildingSnapshot()) this.#sealing = sealing;
+    if (!isBuildingSnapshot()) this.#sealing = sealing;
     return sealing;
   }
 

@@ -1,7 +1,7 @@
 /** Random bytes for nonces and initialization vectors, drawn in bulk: alone they cost half as much as the cipher. */
 
 import { randomFillSync } from 'node:crypto';
-import { startupSnapshot } from 'node:v8';
+import { isBuildingSnapshot } from './startup-snapshot.js';
 
 /** Small, so that a copy of the process (a virtual machine that was cloned) soon draws others. */
 const POOL_BYTES = 1024;
@@ -18,5 +18,5 @@ export function writeRandom(target: Buffer, start: number, end: number): void {
   // For so few bytes, faster than a call of `copy`.
   for (let at = start; at < end; at++) target[at] = pool[used++] as number;
   // What a startup snapshot holds, every process that starts from it has.
-  if (used === end - start && startupSnapshot.isBuildingSnapshot()) used = POOL_BYTES;
+  if (used === end - start && isBuildingSnapshot()) used = POOL_BYTES;
 }

@@ -12,7 +12,6 @@ import {
   type KeyObject,
   timingSafeEqual,
 } from 'node:crypto';
-import { startupSnapshot } from 'node:v8';
 import { requireBytes, wrongType } from '../arguments.js';
 import {
   requireMaxBytes,
@@ -22,6 +21,7 @@ import {
   ticketBytes,
 } from './codec-arguments.js';
 import { writeRandom } from './codec-random.js';
+import { isBuildingSnapshot } from './startup-snapshot.js';
 import { KEY_NAME_BYTES, type TicketKey } from './ticket-key.js';
 import { sealingKeyOf, type TicketKeyRing } from './ticket-key-ring.js';
 import type { TicketSealer } from './ticket-sealer.js';
@@ -154,7 +154,7 @@ function keyObjectsOf(key: TicketKey): KeyObjects {
     requireSecrets(key);
     objects = { hmacKey: createSecretKey(key.hmacKey), aesKey: createSecretKey(key.aesKey) };
     // A startup snapshot cannot hold them.
-    if (startupSnapshot.isBuildingSnapshot()) return objects;
+    if (isBuildingSnapshot()) return objects;
     keyObjects.set(key, objects);
     key.onDestroy(() => keyObjects.delete(key));
   }

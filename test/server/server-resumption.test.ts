@@ -3,7 +3,7 @@ import * as http2 from 'node:http2';
 import * as https from 'node:https';
 import * as net from 'node:net';
 import liveTls, * as tls from 'node:tls';
-import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type IssuedCertificate, makeCertificate } from '../../examples/support/certificates.js';
 import { SessionCache } from '../../src/cache/session-cache.js';
 import { SessionIdContextGuard } from '../../src/guard/session-id-context-guard.js';
@@ -293,6 +293,15 @@ describe.each(VERSIONS)('a tls server on %s', (version) => {
       (server as { requestCert?: boolean }).requestCert = true;
       await visit(port, { ...only(version), ...shown(), session });
       expect(seen[1]).toMatchObject({ resumed: false, reason: 'unknown' });
+    });
+
+    it('reads the certificate of a client that came back only where its connection makes sessions', async () => {
+      const read = vi.spyOn(tls.TLSSocket.prototype, 'getPeerX509Certificate');
+      cleanups.push(() => read.mockRestore());
+      const { port, seen } = await start(mutual());
+      await comeBack(port, { ...only(version), ...shown() });
+      expect(seen.map((each) => each?.resumed)).toEqual([false, true]);
+      expect(read).toHaveBeenCalledTimes(version === 'TLSv1.3' ? 2 : 1);
     });
 
     it('lets no session outlive the certificate', async () => {
