@@ -4,14 +4,13 @@ import { readFileSync } from 'node:fs';
 import * as https from 'node:https';
 import * as net from 'node:net';
 import * as tls from 'node:tls';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { Agent, buildConnector } from 'undici';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { SessionCache } from '../../src/cache/session-cache.js';
 import { SessionCacheMode } from '../../src/cache/session-cache-mode.js';
 import { ClientResumption } from '../../src/client/client-resumption.js';
 import { undiciConnector } from '../../src/client/undici.js';
+import { collectGarbage } from '../support/garbage.js';
 import { close, listen } from '../support/visits.js';
 import { type BackEnd, get, HOST, type Region, region, speaking } from './back-end.js';
 
@@ -65,9 +64,6 @@ function client(name: Name, more: tls.ConnectionOptions = {}): Ask {
 
 const offers = ({ arrivals }: BackEnd): number[] => arrivals.map(({ offered }) => offered.length);
 
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
-
 /** A row: a claim, and of whom it holds. */
 const ROWS: Record<string, readonly [boolean, boolean, boolean, boolean]> = {
   'holds on to what it keeps': [true, false, true, true],
@@ -109,7 +105,7 @@ describe('the session cache', () => {
     // What is only weakly held goes whenever memory is wanted.
     for (let i = 0; i < 5; i++) {
       await new Promise((resolve) => setImmediate(resolve));
-      collect();
+      collectGarbage();
     }
     await ask(backEnd.port);
     return backEnd.resumed[1] as boolean;

@@ -2,8 +2,6 @@ import { once } from 'node:events';
 import type * as net from 'node:net';
 import { Duplex } from 'node:stream';
 import * as tls from 'node:tls';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type IssuedCertificate, makeCertificate } from '../../examples/support/certificates.js';
 import { SessionCache } from '../../src/cache/session-cache.js';
@@ -11,6 +9,7 @@ import { SessionCacheMode } from '../../src/cache/session-cache-mode.js';
 import type { Attachment } from '../../src/server/attachment.js';
 import { ServerResumption, type ServerResumptionOptions } from '../../src/server/server-resumption.js';
 import type { SessionStore } from '../../src/stores/session-store.js';
+import { collectGarbage } from '../support/garbage.js';
 import { record } from '../support/hello-builder.js';
 import { closed, dial, forge, RawClient13 } from '../support/raw-clients.js';
 import { close, only, VERSIONS, type Version, visit } from '../support/visits.js';
@@ -28,9 +27,6 @@ vi.mock('../../src/server/attachment.js', async (original) => {
   }
   return { ...module, Attachment: Remembered };
 });
-
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
 
 const PEOPLE = 24;
 const BACKLOG = 4096;

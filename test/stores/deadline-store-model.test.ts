@@ -1,9 +1,8 @@
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DeadlineStore } from '../../src/stores/deadline-store.js';
 import type { MaybePromise } from '../../src/stores/session-store.js';
+import { heldBytes } from '../support/garbage.js';
 import {
   AT_ONCE,
   type Behaviour,
@@ -14,9 +13,6 @@ import {
   useFakeTime,
   watch,
 } from './scripted-store.js';
-
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
 
 const BEHAVIOURS: readonly Behaviour[] = [
   AT_ONCE,
@@ -290,9 +286,7 @@ describe('memory', () => {
         expect(writes.inFlight + writes.abandoned).toBeLessThanOrEqual(256);
         expect(writes.owed).toBeLessThanOrEqual(1000);
         expect(writes.waiting).toBeLessThanOrEqual(1256);
-        collectGarbage();
-        const { heapUsed, arrayBuffers } = process.memoryUsage();
-        used.push(heapUsed + arrayBuffers);
+        used.push(heldBytes());
       }
       const [early, late] = [Math.max(...used.slice(2, 5)), Math.min(...used.slice(-3))];
       expect(late - early).toBeLessThan(2 * 1024 * 1024);
@@ -312,9 +306,7 @@ describe('memory', () => {
         const keys = Array.from({ length: 100 }, (_, i) => Buffer.alloc(32, `${round} ${n} ${i}`));
         await Promise.all(keys.flatMap((key) => [store.set(key, value, 300), store.get(key), store.delete(key)]));
       }
-      collectGarbage();
-      const { heapUsed, arrayBuffers } = process.memoryUsage();
-      used.push(heapUsed + arrayBuffers);
+      used.push(heldBytes());
     }
     expect(store.statistics.writes).toMatchObject({ owed: 0, waiting: 0, inFlight: 0, dropped: 0 });
     expect(Math.min(...used.slice(-3)) - Math.max(...used.slice(1, 4))).toBeLessThan(2 * 1024 * 1024);

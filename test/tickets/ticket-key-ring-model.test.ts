@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { TicketKey } from '../../src/tickets/ticket-key.js';
 import { sealingKeyOf, TicketKeyRing } from '../../src/tickets/ticket-key-ring.js';
 import { stoppedClock } from '../cache/counting-store.js';
+import { heldBytes } from '../support/garbage.js';
 import { isOverwritten, numberedKey } from './keys.js';
 
 const INTERVAL = 10_000;
@@ -165,13 +166,12 @@ describe('a TicketKeyRing', () => {
       sealingKeyOf(ring);
       if (i % 3 === 0) ring.rotate();
       if (i % 40_000 === 39_999) {
-        const { heapUsed, arrayBuffers } = process.memoryUsage();
-        used.push(heapUsed + arrayBuffers);
+        used.push(heldBytes());
         expect(ring.keys.length).toBeLessThan(20);
       }
     }
-    // A key is half a kilobyte: a leak of one in a hundred rotations would not show, one of all would be 60 MB.
-    expect((used.at(-1) as number) - (used[0] as number)).toBeLessThan(20 * 1024 * 1024);
+    // A key is half a kilobyte: a leak of one in forty rotations would be 2 MB.
+    expect((used.at(-1) as number) - (used[0] as number)).toBeLessThan(2 * 1024 * 1024);
   });
 
   it('finds each of the keys that it was given, in whatever order', () => {
