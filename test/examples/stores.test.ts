@@ -32,7 +32,7 @@ describeRedis('over Redis', () => {
       const back = await visit(other, { ...options, session });
       expect(back.resumed).toBe(true);
       return bodyOf(back.received);
-    });
+    }, 5000);
     expect(answer).toMatch(new RegExp(`^host \\d+, ${WAYS[version]}`));
     expect(answer.split(',')[0]).not.toBe(bodyOf(received).split(',')[0]);
   }

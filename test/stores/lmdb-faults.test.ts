@@ -224,7 +224,7 @@ describe('a store over LMDB', { timeout: 120_000 }, () => {
     writeFileSync(sign, '');
     const written = store.set(key, randomBytes(160), 300);
     let looks = 0;
-    await vi.waitFor(() => expect(++looks).toBeGreaterThan(10));
+    await vi.waitFor(() => expect(++looks).toBeGreaterThan(10), 10_000);
     expect(store.get(key)).toBeUndefined();
     utimesSync(sign, 1, 1);
     await written;

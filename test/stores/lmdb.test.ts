@@ -183,7 +183,7 @@ describe('a store over LMDB', { timeout: 120_000 }, () => {
       expect(store.statistics.sessions).toBe(20);
       await vi.advanceTimersByTimeAsync(2000);
       vi.useRealTimers();
-      await vi.waitFor(() => expect(store.statistics).toMatchObject({ sessions: 0, expired: 20 }));
+      await vi.waitFor(() => expect(store.statistics).toMatchObject({ sessions: 0, expired: 20 }), 10_000);
     } finally {
       vi.useRealTimers();
     }

@@ -155,7 +155,10 @@ describeRedis('a shared state over Redis', () => {
       await writer.set('epoch/a', bytes('1'));
       await seen(told, 'epoch/a=1');
       other.freeze();
-      await vi.waitFor(() => expect(failures).toContainEqual(expect.objectContaining({ code: 'ERR_STORE_TIMEOUT' })));
+      await vi.waitFor(
+        () => expect(failures).toContainEqual(expect.objectContaining({ code: 'ERR_STORE_TIMEOUT' })),
+        10_000,
+      );
       other.thaw();
       await writer.set('epoch/a', bytes('2'));
       await seen(told, 'epoch/a=2');
