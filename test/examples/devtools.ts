@@ -149,16 +149,22 @@ export class Page {
 
   /** Loads a page, from which on faults and requests are noted. */
   async visit(address: string): Promise<void> {
+    // The page before may still look for its server, which has gone: not before it is left are its faults all there.
+    await this.#load('about:blank');
     this.faults.length = 0;
     this.requests.length = 0;
-    await this.call('Page.navigate', { url: address });
-    await this.until(`document.readyState + location.href === ${JSON.stringify(`complete${address}`)}`);
+    await this.#load(address);
   }
 
   async close(): Promise<void> {
     this.#socket.close();
     this.#browser.end();
     await this.#browser.ended;
+  }
+
+  async #load(address: string): Promise<void> {
+    await this.call('Page.navigate', { url: address });
+    await this.until(`document.readyState + location.href === ${JSON.stringify(`complete${address}`)}`);
   }
 
   #receive({ id, method, params = {}, result, error }: Message): void {
