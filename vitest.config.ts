@@ -18,8 +18,9 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     // Most tests wait for other programs: one worker for each core, where Vitest leaves one core out.
     maxWorkers: '100%',
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    // For tests that hang, not for slow machines: some compute for seconds, beside others.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     reporters: report ? ['default', ['json', { outputFile: report }]] : ['default'],
     coverage: { include: ['src/**'], provider: 'v8' },
   },

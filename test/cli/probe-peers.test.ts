@@ -105,7 +105,7 @@ haproxy.describe('probe of HAProxy', () => {
   });
 });
 
-describe('probe of the playground', { timeout: 60_000 }, () => {
+describe('probe of the playground', () => {
   it.each([
     [[], ['session-id'], ['stateful-ticket']],
     [['--store', 'lmdb:'], ['session-id'], ['stateful-ticket']],

@@ -94,7 +94,7 @@ async function programsOf(name: string): Promise<string[]> {
 const needsRedis = (code: string): boolean => code.includes('REDIS_URL');
 
 describe.each(guides)('%s', (name) => {
-  it('has programs that run', { timeout: 120_000 }, async () => {
+  it('has programs that run', async () => {
     const programs = await programsOf(name);
     expect(programs.length).toBeGreaterThan(0);
     for (const [i, code] of programs.entries()) {
@@ -121,7 +121,7 @@ it('explain every reason, and no other', async () => {
 });
 
 describeRedis('programs over Redis', () => {
-  it('run', { timeout: 120_000 }, async () => {
+  it('run', async () => {
     const all = (await Promise.all(guides.map(programsOf))).flat().filter(needsRedis);
     expect(all.length).toBeGreaterThan(0);
     const { port } = await stores.redis();

@@ -6,13 +6,11 @@ import * as https from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { makeCertificate } from '../../examples/support/certificates.js';
 import { ServerResumption } from '../../src/server/server-resumption.js';
 import { close, listen, VERSIONS, type Version } from '../support/visits.js';
 import { runTypeScript } from './processes.js';
-
-vi.setConfig({ testTimeout: 120_000 });
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {

@@ -22,7 +22,7 @@ afterAll(() => rmSync(store, { recursive: true, force: true }));
 const run = (): Program => runTypeScript('examples/cluster-lmdb.ts', { env: { STORE: store, WORKERS: '3' } });
 const workerIn = (received: string): string => /worker (\d+)/.exec(received)?.[1] as string;
 
-describe('cluster-lmdb', { timeout: 120_000 }, () => {
+describe('cluster-lmdb', () => {
   test.each(VERSIONS)(
     'every return over %s resumes, at whichever worker, and after a restart of all',
     async (version) => {

@@ -17,7 +17,6 @@ const FIRST = {
   'TLSv1.2': /No session here has the ID shown: .*\. This page: TLS 1\.2, TLS_/,
   'TLSv1.3': /The client offered no session\. This page: TLS 1\.3, TLS_/,
 };
-const PATIENCE = { timeout: 90_000 };
 
 /** A server, and the browser at its page. */
 async function open(page: Page, ...args: string[]): Promise<number> {
@@ -78,7 +77,7 @@ chromium.describe('the page in headless Chromium', () => {
   beforeAll(async () => {
     folder = await temporaryFolder();
     page = await Page.start(folder.path);
-  }, 60_000);
+  });
   afterAll(async () => {
     await page?.close();
     await folder?.remove();
@@ -91,7 +90,7 @@ chromium.describe('the page in headless Chromium', () => {
     ['TLSv1.3', 'ticket', ['--mode', 'tickets']],
     ['TLSv1.2', 'session ID', ['--store', 'lmdb:sessions']],
     ['TLSv1.3', 'stateful ticket', ['--store', 'lmdb:sessions']],
-  ] as const)('shows how it came over %s, and comes back by %s %j', PATIENCE, async (version, way, args) => {
+  ] as const)('shows how it came over %s, and comes back by %s %j', async (version, way, args) => {
     const stored = args.map((arg) => arg.replace(/^lmdb:/, `lmdb:${join(folder.path, version)}-`));
     const port = await open(page, '--min', version, '--max', version, ...stored);
     await page.says('#verdict', /^Full handshake$/);
@@ -113,7 +112,7 @@ chromium.describe('the page in headless Chromium', () => {
     );
   });
 
-  test('with --mode none shows full handshakes, and one button', PATIENCE, async () => {
+  test('with --mode none shows full handshakes, and one button', async () => {
     await open(page, '--mode', 'none');
     await comesAgain(page, /^Full handshake$/, /Nothing resumes in this mode/);
     expect(await page.text('.actions')).toBe('New certificate');
@@ -121,7 +120,7 @@ chromium.describe('the page in headless Chromium', () => {
     expect(page.faults).toEqual([]);
   });
 
-  test('shows the handshakes of others as they come', PATIENCE, async () => {
+  test('shows the handshakes of others as they come', async () => {
     const port = await open(page);
     const before = Number(await page.text('#count-now'));
     await comeBack(port, { servername: 'somebody.example', send: get('/connection') });
@@ -133,7 +132,7 @@ chromium.describe('the page in headless Chromium', () => {
     expect(await page.get("document.querySelector('#count').ariaLabel")).toMatch(/[1-9]\d* resumed, [1-9]\d* full/);
   });
 
-  test('rotates the keys of tickets, which resume on; forgets; takes a new certificate', PATIENCE, async () => {
+  test('rotates the keys of tickets, which resume on; forgets; takes a new certificate', async () => {
     const port = await open(page, '--mode', 'tickets');
     const [sealed] = await page.says('#keys', /^[\da-f]{8}\s+seals for 1 h$/);
     expect(sealed).toBeDefined();
@@ -154,7 +153,7 @@ chromium.describe('the page in headless Chromium', () => {
     expect(page.faults).toEqual([]);
   });
 
-  test('flushes sessions that have expired, and forgets the others', PATIENCE, async () => {
+  test('flushes sessions that have expired, and forgets the others', async () => {
     await open(page, '--timeout', '1');
     const removed = async (): Promise<void> => {
       expect(await press(page, 'flush', /Still good: \d/)).toMatch(/^Expired sessions removed: [1-9]/);
@@ -174,7 +173,7 @@ chromium.describe('the page in headless Chromium', () => {
     expect(page.faults).toEqual([]);
   });
 
-  test('stays small however many come', PATIENCE, async () => {
+  test('stays small however many come', async () => {
     const port = await open(page);
     for (let n = 0; n < 40; n++) await comeBack(port, { send: get('/connection') });
     for (let n = 0; n < 13; n++) await comesAgain(page, /^Resumed/);
@@ -184,7 +183,7 @@ chromium.describe('the page in headless Chromium', () => {
     expect(await length('#visits li')).toBe(12);
   });
 
-  test('with a store it forgets, too', PATIENCE, async () => {
+  test('with a store it forgets, too', async () => {
     await open(page, '--store', `lmdb:${join(folder.path, 'forgets')}`);
     expect(await page.text('.actions')).toMatch(/^Forget everything\s+New certificate$/);
     for (const action of ['forget', 'reload']) {
@@ -195,7 +194,7 @@ chromium.describe('the page in headless Chromium', () => {
     }
   });
 
-  test('shows a hostile server name as text', PATIENCE, async () => {
+  test('shows a hostile server name as text', async () => {
     const port = await open(page);
     await visit(port, { servername: HOSTILE, send: get('/connection') });
     expect(await page.says('#list', /onerror/)).toContain(HOSTILE);
@@ -203,7 +202,7 @@ chromium.describe('the page in headless Chromium', () => {
     expect(page.faults).toEqual([]);
   });
 
-  test('lets no text become markup, and nothing in from elsewhere', PATIENCE, async () => {
+  test('lets no text become markup, and nothing in from elsewhere', async () => {
     await open(page);
     expect(await page.get("(() => { try { document.body.innerHTML = '<b>'; } catch (e) { return e.name; } })()")).toBe(
       'TypeError',
@@ -213,7 +212,7 @@ chromium.describe('the page in headless Chromium', () => {
     expect(await page.get('violation.then((event) => event.effectiveDirective)')).toBe('img-src');
   });
 
-  test('is worked by the keyboard, and says what came of it to who cannot see it', PATIENCE, async () => {
+  test('is worked by the keyboard, and says what came of it to who cannot see it', async () => {
     await open(page);
     const key = { key: 'Enter', code: 'Enter', text: '\r', windowsVirtualKeyCode: 13 };
     await page.get("document.querySelector('#verdict').textContent = ''");
@@ -225,7 +224,7 @@ chromium.describe('the page in headless Chromium', () => {
     expect(await page.get("document.querySelector('#verdict').role ?? ''")).toBe('status');
   });
 
-  test.each(['stateful', 'tickets'])('fits a phone and reads in the dark, with --mode %s', PATIENCE, async (mode) => {
+  test.each(['stateful', 'tickets'])('fits a phone and reads in the dark, with --mode %s', async (mode) => {
     const media = (value: string) =>
       page.call('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value }] });
     const size = { width: 360, height: 740, deviceScaleFactor: 2, mobile: true };
@@ -254,7 +253,7 @@ chromium.describe('the page in a Chromium whose user has accepted the certificat
   beforeAll(async () => {
     folder = await temporaryFolder();
     page = await Page.start(folder.path, true);
-  }, 60_000);
+  });
   afterAll(async () => {
     await page?.close();
     await folder?.remove();
@@ -265,12 +264,12 @@ chromium.describe('the page in a Chromium whose user has accepted the certificat
     ['TLSv1.3', 'stateful', 'stateful ticket'],
     ['TLSv1.2', 'tickets', 'ticket'],
     ['TLSv1.3', 'tickets', 'ticket'],
-  ])('comes back over %s, with --mode %s by %s', PATIENCE, async (version, mode, way) => {
+  ])('comes back over %s, with --mode %s by %s', async (version, mode, way) => {
     await open(page, '--mode', mode, '--min', version, '--max', version);
     for (let times = 0; times < 4; times++) await comesAgain(page, new RegExp(`^Resumed by ${way}$`));
   });
 
-  test('says what to do about a new certificate', PATIENCE, async () => {
+  test('says what to do about a new certificate', async () => {
     await open(page);
     await press(page, 'reload', /Your browser has to accept it: Reload this page\.$/);
     await page.accept(false);

@@ -30,7 +30,7 @@ function sharing(storeOf: () => string): void {
     expect(await client.come(await serve(storeOf()).port())).toBe(WAYS[version]);
   });
 
-  test('prints a table in which the clients that came back resumed', { timeout: 60_000 }, async () => {
+  test('prints a table in which the clients that came back resumed', async () => {
     const { code, stdout } = await playground('--store', storeOf(), '--exit').ended;
     expect(code).toBe(0);
     const rows = stdout.split('\n').map((line) => line.split(/ {2,}/));

@@ -31,7 +31,7 @@ describe('--mode tickets', () => {
     });
   });
 
-  test('prints a table in which every client that came back resumed by its ticket', { timeout: 60_000 }, async () => {
+  test('prints a table in which every client that came back resumed by its ticket', async () => {
     const { code, stdout, stderr } = await playground('--mode', 'tickets', '--rotate', '1', '--exit').ended;
     expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringMatching(/^(measuring \S+ \.\.\.\n)+$/) });
     const rows = stdout.split('\n').map((line) => line.split(/ {2,}/));

@@ -43,7 +43,7 @@ describe('npm start', () => {
     expect(ended.stdout).not.toContain('median time');
   });
 
-  test('prints the table and leaves, with --exit', { timeout: 60_000 }, async () => {
+  test('prints the table and leaves, with --exit', async () => {
     const { code, stdout, stderr } = await npmStart('--exit').ended;
     expect(code).toBe(0);
     expect(stderr).toMatch(/measuring TLSv1\.2[\s\S]*measuring TLSv1\.3/);
@@ -91,7 +91,7 @@ describe('signals', () => {
     expect(await program.stop('SIGINT')).toMatchObject({ code: 0, signal: null });
   });
 
-  test('after the table it goes on serving until SIGTERM', { timeout: 60_000 }, async () => {
+  test('after the table it goes on serving until SIGTERM', async () => {
     const program = playground('--min', 'TLSv1.3');
     await program.printed(/See your own browser resume/);
     expect(jsonOf(await visit(await program.port(), { send: get('/connection') })).protocol).toBe('TLSv1.3');

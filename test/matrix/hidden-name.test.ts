@@ -119,7 +119,7 @@ describe.each<[Version, Way]>([
   ['TLSv1.3', 'stateful'],
   ['TLSv1.3', 'tickets'],
 ])('a session of %s (%s) shown in a hello that is malformed or cut up', (version, way) => {
-  it('resumes only where OpenSSL reads the name that it was made under', { timeout: 120_000 }, async () => {
+  it('resumes only where OpenSSL reads the name that it was made under', async () => {
     const served = await serve(way, version);
     const showing = async (name: string | undefined): Promise<Show> => {
       const session = await sessionOf(served, version, name);

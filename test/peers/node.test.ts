@@ -25,7 +25,7 @@ for (const path of candidates) {
 
 async function majorOf(path: string): Promise<string | undefined> {
   try {
-    const { stdout } = await promisify(execFile)(path, ['-p', 'process.versions.node'], { timeout: 10_000 });
+    const { stdout } = await promisify(execFile)(path, ['-p', 'process.versions.node'], { timeout: 30_000 });
     return stdout.split('.')[0];
   } catch {
     return undefined;

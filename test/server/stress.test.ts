@@ -353,27 +353,23 @@ const settings: [string, Kind, (next: () => number) => ServerResumptionOptions][
 ];
 
 describe('1 000 clients at once', () => {
-  it.each(settings)(
-    'are served by %s, and leave nothing behind',
-    { timeout: 120_000 },
-    async (_what, kind, setting) => {
-      const next = random(7);
-      const baseline = tcpSockets();
-      const running = await start(kind, setting(next), next);
-      const { returning, resumed, stolen } = await storm(running, next);
-      expect(returning).toBe(400);
-      if (kind === 'attached') {
-        expect(stolen).toBe(0);
-        expect(resumed).toBeGreaterThan(0);
-        expect(running.answers.length).toBeGreaterThan(1000);
-        expect(running.answers.filter((count) => count !== 1)).toEqual([]);
-      }
-      if (running.resumption.cache.mode === SessionCacheMode.Server && setting.length === 0 && kind === 'attached') {
-        expect(resumed).toBe(returning);
-      }
-      await nothingLeft(running, baseline);
-    },
-  );
+  it.each(settings)('are served by %s, and leave nothing behind', async (_what, kind, setting) => {
+    const next = random(7);
+    const baseline = tcpSockets();
+    const running = await start(kind, setting(next), next);
+    const { returning, resumed, stolen } = await storm(running, next);
+    expect(returning).toBe(400);
+    if (kind === 'attached') {
+      expect(stolen).toBe(0);
+      expect(resumed).toBeGreaterThan(0);
+      expect(running.answers.length).toBeGreaterThan(1000);
+      expect(running.answers.filter((count) => count !== 1)).toEqual([]);
+    }
+    if (running.resumption.cache.mode === SessionCacheMode.Server && setting.length === 0 && kind === 'attached') {
+      expect(resumed).toBe(returning);
+    }
+    await nothingLeft(running, baseline);
+  });
 });
 
 describe('a duplex that announces no close', () => {

@@ -93,7 +93,7 @@ describeRedis('the storage of real servers', () => {
       // The second three hold sessions in clear: what is looked for can be found.
       const services: Service[] = holders.map(({ place }, n) => ({ place, deadline, clear: n >= 3 }));
       fleet = await Fleet.start({ services, processes: 1 });
-    }, 60_000);
+    });
     afterAll(async () => {
       await fleet?.stop();
       await servers?.remove();

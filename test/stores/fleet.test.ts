@@ -23,7 +23,7 @@ const CONNECTIONS = Number(process.env['FLEET_CONNECTIONS'] ?? 200);
 const CROWD = Math.min(CONNECTIONS / 4, 500);
 const PROCESSES = 4;
 const ATTEMPTS = 100;
-const TIMEOUT = 60_000 + 30 * CONNECTIONS;
+const TIMEOUT = 120_000 + 30 * CONNECTIONS;
 
 /** Long: what is busy with other things than the store is not judged here. */
 const deadline = { deadline: 10_000, writeDeadline: 10_000 };

@@ -47,7 +47,7 @@ afterEach(async () => {
   faults.length = 0;
 });
 
-describe('a file of LMDB', { timeout: 120_000 }, () => {
+describe('a file of LMDB', () => {
   let folder: string;
   let whole: Buffer;
   let inUse: number;
@@ -111,7 +111,7 @@ describe('a file of LMDB', { timeout: 120_000 }, () => {
   });
 });
 
-describe('a store over LMDB', { timeout: 120_000 }, () => {
+describe('a store over LMDB', () => {
   it('sets a corrupt file aside, tells of it once, and keeps the last such file alone', async () => {
     for (let n = 1; n <= 3; n++) {
       const store = lmdbStore({ path, onFault });
@@ -253,7 +253,7 @@ describe('a store over LMDB', { timeout: 120_000 }, () => {
   });
 });
 
-describe('a shared state over LMDB', { timeout: 120_000 }, () => {
+describe('a shared state over LMDB', () => {
   const clock = stoppedClock();
   const fact = Buffer.from('fact');
 

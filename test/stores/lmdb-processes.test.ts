@@ -17,7 +17,7 @@ afterEach(async () => {
   rmSync(path, { recursive: true, force: true });
 });
 
-describe('several processes over one file', { timeout: 120_000 }, () => {
+describe('several processes over one file', () => {
   it('make it at once, and each finds what the others set', async () => {
     for (let round = 0; round < 3; round++) {
       const peers = await startPeers(join(path, `${round}`));

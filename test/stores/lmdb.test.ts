@@ -42,7 +42,7 @@ afterEach(async () => {
   rmSync(path, { recursive: true, force: true });
 });
 
-describe('a store over LMDB', { timeout: 120_000 }, () => {
+describe('a store over LMDB', () => {
   it('answers without a turn of the event loop, and takes what is not there at once', async () => {
     const store = open();
     const [key] = (await fillWith(store, 1)) as [Buffer];

@@ -34,7 +34,7 @@ const DEADLINE = Number(process.env['OUTAGE_DEADLINE'] ?? 500);
 const CROWD = Math.max(8, Math.ceil(RATE / 4));
 /** Connections to the store for one to the service without. */
 const BESIDE = 10;
-const TIMEOUT = 90_000 + 5000 * SECONDS;
+const TIMEOUT = 120_000 + 5000 * SECONDS;
 
 const pass = (seconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
 

@@ -63,7 +63,7 @@ describe('the guide "Test that your server resumes"', () => {
     expect(code).toBe(1);
     expect(stdout).toContain("expected resumption by 'session-id', got it by 'stateful-ticket'");
     expect(stdout).toMatch(/(#|ℹ) fail 1\n/);
-  }, 60_000);
+  });
 
   it('has a test for Vitest that passes, and fails where the server resumes by another way', async () => {
     const [test] = typed as [string];
@@ -79,7 +79,7 @@ describe('the guide "Test that your server resumes"', () => {
     expect(code, stdout + stderr).toBe(1);
     expect(stdout, stderr).toMatch(/Tests +1 failed \| 1 passed/);
     expect(stderr).toContain("expected resumption by 'session-id', got it by 'stateful-ticket'");
-  }, 60_000);
+  });
 
   it('has no snippet that is not run', () => {
     expect([blocks.length, typed.length]).toEqual([5, 1]);
