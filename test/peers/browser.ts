@@ -48,7 +48,6 @@ export async function browse(folder: string, port: number): Promise<boolean[]> {
       ...['--dump-dom', `https://localhost:${port}/`],
     ],
     {
-      timeout: 25_000,
       env: { ...process.env, HOME: folder, TMPDIR: folder, XDG_CONFIG_HOME: profile, XDG_CACHE_HOME: profile },
     },
   );

@@ -45,7 +45,7 @@ function once<T>(make: () => Promise<T>): () => Promise<T> {
 const inOneRun =
   (program: Peer, ...args: string[]) =>
   (port: number, version: Version): Promise<Run> =>
-    program.run([...args, `${port}`, version, place.caFile, `${VISITS}`], { timeout: 60_000 });
+    program.run([...args, `${port}`, version, place.caFile, `${VISITS}`]);
 
 function runPython(port: number, version: Version): Promise<Run> {
   const args = [client('python-client.py'), `${port}`, version.replace('.', '_'), place.caFile, `${VISITS}`];
@@ -69,7 +69,7 @@ const compileWolfsslClient = once(async () => {
 
 const compileJavaClient = once(async () => {
   const args = ['-d', place.folder, client('JavaClient.java')];
-  expect(await javac.run(args, { timeout: 60_000 })).toMatchObject({ code: 0, output: '' });
+  expect(await javac.run(args)).toMatchObject({ code: 0, output: '' });
 });
 
 async function runWolfssl(port: number, version: Version): Promise<Run> {

@@ -12,7 +12,7 @@ import { describe, it } from 'vitest';
 /** With REQUIRE_PEERS=1 a program that is not there is a failure, and a skip otherwise. */
 const peersRequired = process.env['REQUIRE_PEERS'] === '1';
 
-const DEFAULT_TIMEOUT = 10_000;
+const DEFAULT_TIMEOUT = 60_000;
 
 export interface RunOptions {
   /** Written to its standard input, which then stays open until it exits. */

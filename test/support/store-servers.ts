@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { type Peer, peer, type Running, temporaryFolder } from './peers.js';
 
 /** Milliseconds until a program must answer, and between two looks whether it does. */
-const START_TIMEOUT = 15_000;
+const START_TIMEOUT = 30_000;
 const START_POLL = 10;
 /** Another process can take a port between its choice and its use. */
 const ATTEMPTS = 3;
