@@ -13,6 +13,7 @@ import {
 } from '../../src/index.js';
 import { makeCertificate } from '../../src/testing.js';
 import { temporaryFolder } from '../support/peers.js';
+import { freePort } from '../support/ports.js';
 import { close, listen } from '../support/visits.js';
 import { probe, run } from './fake-io.js';
 
@@ -30,7 +31,7 @@ afterAll(() => folder.remove());
 
 async function serve<T extends net.Server>(server: T, host = '127.0.0.1', port = 0): Promise<[T, number]> {
   running.push(server);
-  if (host === '127.0.0.1' && port === 0) return [server, await listen(server)];
+  if (host === '127.0.0.1' && port === 0) return [server, await listen(server, await freePort())];
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, host, resolve));
   return [server, port];
 }

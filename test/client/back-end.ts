@@ -6,11 +6,10 @@ import type * as tls from 'node:tls';
 import { vi } from 'vitest';
 import { type IssuedCertificate, makeCertificate } from '../../examples/support/certificates.js';
 import { ServerResumption, type ServerResumptionOptions } from '../../src/server/server-resumption.js';
+import { freePort } from '../support/ports.js';
 import { close, listen, type Version } from '../support/visits.js';
 
 export const HOST = 'a.test';
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 /** Waits for what comes in a moment, and on a busy machine later. */
 export const eventually = (check: () => void): Promise<void> => vi.waitFor(check, { timeout: 20_000, interval: 20 });
@@ -96,7 +95,8 @@ async function startBackEnd({ key, cert }: IssuedCertificate, options: BackEndOp
   });
   server.on('tlsClientError', () => {});
   resumption.attach(server);
-  return { port: await listen(server), server, arrivals, resumed, accepted, close: () => close(server) };
+  const port = await listen(server, await freePort());
+  return { port, server, arrivals, resumed, accepted, close: () => close(server) };
 }
 
 function offeredBy(resumption: ServerResumption, socket: tls.TLSSocket): string[] {

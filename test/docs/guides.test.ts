@@ -1,15 +1,14 @@
 /** The guides: each program in them is run in a new project, and what they link to is there. */
 
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeCertificate } from '../../examples/support/certificates.js';
 import type { NotResumedReason } from '../../src/index.js';
 import { Program, ROOT } from '../examples/processes.js';
+import { freePort } from '../support/ports.js';
 import { describeRedis, type StoreServers, storeServers } from '../support/store-servers.js';
 
 const GUIDES = join(ROOT, 'docs', 'guides');
@@ -62,15 +61,6 @@ afterAll(async () => {
   await stores.remove();
   await rm(project, { recursive: true, force: true });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 async function run(file: string, code: string, env: NodeJS.ProcessEnv): Promise<void> {
   await writeFile(join(project, file), code.replaceAll(PORT, String(await freePort())));

@@ -23,6 +23,8 @@ async function open(page: Page, ...args: string[]): Promise<number> {
   const port = await playground('--serve', ...args).port();
   await page.visit(`https://localhost:${port}/`);
   await page.says('#state', /^live$/);
+  // The page's own handshake is in the first of the news.
+  await page.until("document.querySelector('#count-now').textContent !== '0'");
   return port;
 }
 
@@ -124,7 +126,8 @@ chromium.describe('the page in headless Chromium', () => {
     const port = await open(page);
     const before = Number(await page.text('#count-now'));
     await comeBack(port, { servername: 'somebody.example', send: get('/connection') });
-    await page.says('#count-now', new RegExp(`^${before + 2}$`));
+    // The browser may come once more meanwhile.
+    await page.until(`Number(document.querySelector('#count-now').textContent) >= ${before + 2}`);
     const list = await page.says('#list', /resumed by stateful ticket\s+somebody\.example/);
     expect(list).toMatch(/full handshake\s+the client offered no session\s+somebody\.example/);
     expect(await page.get("document.querySelector('#share .line') !== null")).toBe(true);
@@ -134,7 +137,7 @@ chromium.describe('the page in headless Chromium', () => {
 
   test('rotates the keys of tickets, which resume on; forgets; takes a new certificate', async () => {
     const port = await open(page, '--mode', 'tickets');
-    const [sealed] = await page.says('#keys', /^[\da-f]{8}\s+seals for 1 h$/);
+    const [sealed] = await page.says('#keys', /^[\da-f]{8}\s+seals for (1 h|59 min \d+ s)$/);
     expect(sealed).toBeDefined();
     const old = (await page.text('#keys code')).trim();
     const rotated = await press(page, 'rotate', /^Key [\da-f]{8} seals now/);

@@ -1,12 +1,11 @@
 /** The README's example, pasted into a new project. */
 
-import { once } from 'node:events';
 import { access, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { makeCertificate } from '../../examples/support/certificates.js';
+import { freePort } from '../support/ports.js';
 import { comeBack, only, VERSIONS, type Version } from '../support/visits.js';
 import { Program, ROOT } from './processes.js';
 
@@ -35,15 +34,6 @@ beforeAll(async () => {
 });
 
 afterAll(() => rm(project, { recursive: true, force: true }));
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 async function run(name: string, code: string): Promise<Program> {
   await writeFile(join(project, name), code);

@@ -14,7 +14,7 @@ import { close, listen, only, VERSIONS, visit } from '../support/visits.js';
 import { KINDS, type Kind, serverCertificate } from './fixtures/servers.js';
 
 /** The longest that a test waits for a timeout of the server. */
-const HANDSHAKE_TIMEOUT = 100;
+const HANDSHAKE_TIMEOUT = 500;
 const EVENTS = [
   'connection',
   'secureConnection',

@@ -8,7 +8,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import * as net from 'node:net';
 import { join } from 'node:path';
 import { type Peer, peer, type Running, temporaryFolder } from './peers.js';
-import { close, listen } from './visits.js';
+import { freePort } from './ports.js';
 
 /** Milliseconds until a program must accept connections, and between two looks whether it does. */
 const START_TIMEOUT = 30_000;
@@ -214,12 +214,9 @@ async function settle(folder: string, { key, cert, ticketKeys = '' }: Omit<Site,
   await mkdir(folder);
   const files = { bundleFile: `${cert}\n${key}\n`, certFile: cert, keyFile: key, ticketKeyFile: ticketKeys };
   for (const [name, content] of Object.entries(files)) await writeFile(join(folder, name), content);
-  const probe = net.createServer();
-  const port = await listen(probe);
-  await close(probe);
   return {
     folder,
-    port,
+    port: await freePort(),
     bundleFile: join(folder, 'bundleFile'),
     certFile: join(folder, 'certFile'),
     keyFile: join(folder, 'keyFile'),

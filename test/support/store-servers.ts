@@ -3,12 +3,12 @@
  * machine, on free ports of loopback and in a temporary folder of their own.
  */
 
-import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
 import * as net from 'node:net';
 import { join } from 'node:path';
 import { type Peer, peer, type Running, temporaryFolder } from './peers.js';
+import { freePort } from './ports.js';
 
 /** Milliseconds until a program must answer, and between two looks whether it does. */
 const START_TIMEOUT = 30_000;
@@ -337,26 +337,6 @@ async function becomes(ready: () => Promise<unknown>, { ended }: Running): Promi
     return false;
   }
   return !over;
-}
-
-const handedOut = new Set<number>();
-
-/**
- * Below the ports that systems give to those who connect: a client that tries again and again to reach a server that is
- * down would sooner or later get its port, and be connected to itself.
- */
-async function freePort(): Promise<number> {
-  for (;;) {
-    const port = randomInt(10_000, 32_768);
-    const probe = net.createServer();
-    const free = await new Promise((resolve) => {
-      probe.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
-    });
-    if (free && !handedOut.has(port)) {
-      handedOut.add(port);
-      return port;
-    }
-  }
 }
 
 /** A server of any behaviour on loopback, on a free port unless told: what it holds is closed with it. */

@@ -15,8 +15,9 @@ export interface Visit {
   readonly received: string;
 }
 
-export async function listen(server: NetServer): Promise<number> {
-  server.listen(0, '127.0.0.1');
+/** @param port any unless told */
+export async function listen(server: NetServer, port = 0): Promise<number> {
+  server.listen(port, '127.0.0.1');
   await once(server, 'listening');
   return (server.address() as AddressInfo).port;
 }
