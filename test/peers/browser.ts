@@ -59,3 +59,9 @@ export async function browse(folder: string, port: number): Promise<boolean[]> {
     .filter(({ type, params }) => type === handshake && params?.is_resumed !== undefined)
     .map(({ params }) => params?.is_resumed as boolean);
 }
+
+/** When it ends, a browser may drop a connection that it opened ahead, in the middle of its handshake. */
+export function withoutDropped(errors: readonly Error[]): readonly Error[] {
+  const dropped = (errors.at(-1) as NodeJS.ErrnoException | undefined)?.code === 'ECONNRESET';
+  return dropped ? errors.slice(0, -1) : errors;
+}

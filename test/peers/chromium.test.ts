@@ -1,7 +1,7 @@
 import type * as tls from 'node:tls';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { VERSIONS } from '../support/visits.js';
-import { browse, chain, chromium } from './browser.js';
+import { browse, chain, chromium, withoutDropped } from './browser.js';
 import { type Seen, type Town, town, WAYS } from './peer-server.js';
 
 /** Resources, each asked for when the one before has run: a new connection each. */
@@ -24,9 +24,7 @@ interface BrowserVisit {
 async function visitInBrowser(options: tls.TlsOptions): Promise<BrowserVisit> {
   const { port, seen, errors } = await place.start({ tls: options, pages: chain(CHAIN) });
   const resumed = await browse(place.folder, port);
-  // At last, when the browser ends, it may drop a connection that it opened ahead, in the middle of its handshake.
-  const dropped = (errors.at(-1) as NodeJS.ErrnoException | undefined)?.code === 'ECONNRESET';
-  return { seen, errors: dropped ? errors.slice(0, -1) : errors, resumed };
+  return { seen, errors: withoutDropped(errors), resumed };
 }
 
 const count = <T>(all: readonly T[], value: T): number => all.filter((each) => each === value).length;

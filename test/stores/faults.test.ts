@@ -21,7 +21,7 @@ import { close, listen, only, VERSIONS, type Version, visit } from '../support/v
 import { CLIENTS, type ClientKind } from './redis-clients.js';
 
 /** Long, so that a loop that is busy with servers and clients is not taken for a store that does not answer. */
-const DEADLINE = 500;
+const DEADLINE = 1000;
 const PERIOD = 200;
 const FAILURES = 3;
 /** Clients that come back at the same time, and visits of a phase. */

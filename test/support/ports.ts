@@ -3,6 +3,12 @@
 import { randomInt } from 'node:crypto';
 import * as net from 'node:net';
 
+const [FIRST, END] = [10_000, 32_768];
+
+/** Each worker has every sixteenth port for itself: it cannot know of the servers of the others that will be back. */
+const LANES = 16;
+const lane = Number(process.env['VITEST_POOL_ID'] ?? 0) % LANES;
+
 const handedOut = new Set<number>();
 
 /**
@@ -12,7 +18,7 @@ const handedOut = new Set<number>();
  */
 export async function freePort(): Promise<number> {
   for (;;) {
-    const port = randomInt(10_000, 32_768);
+    const port = FIRST + lane + LANES * randomInt((END - FIRST) / LANES);
     const probe = net.createServer();
     const free = await new Promise((resolve) => {
       probe.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
