@@ -1,19 +1,11 @@
-import { readFileSync } from 'node:fs';
 import { defineConfig } from 'tsup';
 import { builtinModules, coreInOneChunk, pureModules } from './scripts/bundling.js';
-
-interface Manifest {
-  engines: { node: string };
-  exports: Record<string, string | { import: { default: string } }>;
-}
-
-const manifest = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8')) as Manifest;
+import { manifest, subpaths } from './scripts/package.js';
 
 /** Each subpath of `exports` is built from the source of the same name: ./dist/stores/lmdb.js from src/stores/lmdb.ts. */
 const entry: Record<string, string> = {};
-for (const target of Object.values(manifest.exports)) {
-  if (typeof target === 'string') continue;
-  const name = target.import.default.replace(/^\.\/dist\/(.*)\.js$/, '$1');
+for (const { import: target } of subpaths) {
+  const name = target.default.replace(/^\.\/dist\/(.*)\.js$/, '$1');
   entry[name] = `src/${name}.ts`;
 }
 

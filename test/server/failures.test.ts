@@ -9,7 +9,7 @@ import type { IssuedCertificate } from '../../examples/support/certificates.js';
 import { ServerResumption } from '../../src/server/server-resumption.js';
 import { record, returningHello13, toRecords } from '../support/hello-builder.js';
 import { closed, dial, RawClient13 } from '../support/raw-clients.js';
-import { duplexPair } from '../support/streams.js';
+import { duplexPair, waitUntil } from '../support/streams.js';
 import { close, listen, only, VERSIONS, visit } from '../support/visits.js';
 import { KINDS, type Kind, serverCertificate } from './fixtures/servers.js';
 
@@ -302,10 +302,6 @@ describe('the handshakeTimeout', () => {
     expect(watched.events).toEqual(['connection', timedOut]);
   });
 });
-
-async function waitUntil(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 1));
-}
 
 describe("the application's own connection listeners", () => {
   it('run at the same moment and in the same order', async () => {

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { lmdbStore } from '../../src/stores/lmdb.js';
 import { faultOfFile } from '../../src/stores/lmdb-check.js';
 import { endPeers, faultless, newFolder, Peer, startPeers } from './lmdb-folder.js';
+import { startingAt } from './turns.js';
 
 const SESSIONS = 'sessions-1.mdb';
 
@@ -33,17 +34,15 @@ describe('several processes over one file', () => {
   it('hand a session to one of a hundred takes at once', async () => {
     const peers = await startPeers(path);
     const store = lmdbStore({ path, onFault: faultless });
-    const winners = new Set<number>();
+    const winners = new Set<unknown>();
     for (let round = 0; round < 40; round++) {
       const key = randomBytes(32);
       await store.set(key, randomBytes(160), 60);
-      // Who is asked first is ahead: each of them in its turn.
-      const first = round % peers.length;
-      const asked = [...peers.slice(first), ...peers.slice(0, first)];
+      const asked = startingAt(round, peers);
       const takes = asked.map((peer) => peer.do<number>({ what: 'take', key: key.toString('base64'), times: 25 }));
       const taken = await Promise.all(takes);
       expect(taken.reduce((sum, count) => sum + count)).toBe(1);
-      winners.add((taken.indexOf(1) + first) % peers.length);
+      winners.add(asked[taken.indexOf(1)]);
       expect(store.get(key)).toBeUndefined();
     }
     await store.close();

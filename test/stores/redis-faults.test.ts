@@ -78,6 +78,7 @@ describeRedis('a store over Redis, when', () => {
     it('it stands still, keeps nobody waiting behind a deadline, and is used again within a period', async () => {
       const bounded = new DeadlineStore(store, { deadline: 250, writeDeadline: 250, period: 250, failures: 3 });
       const asked = await set();
+      expect(text(await store.get(asked))).toBe('session');
       server.freeze();
       for (let n = 0; n < 20; n++) await Promise.resolve(bounded.get(asked)).catch(() => undefined);
       // Three deadlines, and what the breaker lets through in that time; not twenty.

@@ -8,6 +8,7 @@ import { describeRedis, type RedisServer, type StoreServers, storeServers } from
 import { runModule } from '../tickets/child.js';
 import { CLIENTS, type ClientKind } from './redis-clients.js';
 import type { Booty, Order } from './redis-process.js';
+import { startingAt } from './turns.js';
 
 const FILE = fileURLToPath(new URL('./redis-process.ts', import.meta.url));
 const ROUNDS = 50;
@@ -59,17 +60,15 @@ describeRedis('several processes over one Redis', () => {
     const processes = await Promise.all(kinds.map(start));
     const { client, close } = await (CLIENTS[0] as ClientKind).open(server.port);
     const store = redisStore(client, { seal: false });
-    const winners = new Set<number>();
+    const winners = new Set<unknown>();
     for (let round = 0; round < ROUNDS; round++) {
       const key = randomBytes(32);
       await store.set(key, Buffer.from(`session ${round}`), 60);
       const what = { key: key.toString('base64'), times: 100 / PROCESSES };
-      // Who is asked first is ahead: each of them in its turn.
-      const first = round % PROCESSES;
-      const asked = [...processes.slice(first), ...processes.slice(0, first)];
+      const asked = startingAt(round, processes);
       const booties = await Promise.all(asked.map((child) => order(child, what)));
       expect(booties.flat()).toEqual([`session ${round}`]);
-      winners.add((booties.findIndex((booty) => booty.length > 0) + first) % PROCESSES);
+      winners.add(asked[booties.findIndex((booty) => booty.length > 0)]);
       expect(await store.get(key)).toBeUndefined();
     }
     await close();
