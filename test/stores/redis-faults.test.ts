@@ -112,7 +112,7 @@ describeRedis('a store over Redis, when', () => {
       await server.ask('CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru');
       await server.ask('CONFIG', 'SET', 'maxmemory', '4mb');
       const asked: Buffer[] = [];
-      for (let round = 0; round < 10; round++) {
+      for (let round = 0; round < 20; round++) {
         asked.push(...(await Promise.all(Array.from({ length: 500 }, () => set('x'.repeat(1000))))));
       }
       const memory = await server.ask('INFO', 'memory');
